@@ -1,0 +1,32 @@
+"""The front door, for the tests beside this file."""
+
+from collections.abc import AsyncGenerator
+
+import httpx
+import pytest
+
+from app.bootstrap import Ports
+from app.settings import Settings
+from bus.message import SYSTEM
+from domain.catalogue.commands import SeedCatalogue
+from tests.app import client as clients
+from tests.support import HandClock, ScriptedMailer
+
+
+@pytest.fixture
+async def door(settings: Settings, clock: HandClock, mailer: ScriptedMailer) -> AsyncGenerator[clients.Door]:
+    """The shipped application in this process, with a signing key; only the ports are scripted."""
+    async with clients.door(settings, Ports(clock=clock, mailer=mailer)) as door:
+        yield door
+
+
+@pytest.fixture
+def client(door: clients.Door) -> httpx.AsyncClient:
+    return door.client
+
+
+@pytest.fixture
+async def catalogued(door: clients.Door) -> clients.Door:
+    """With the catalogue that a new installation has."""
+    await door.house.bus.execute(SeedCatalogue(), by=SYSTEM)
+    return door
