@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -25,16 +25,19 @@ MOST = 1000
 PARTING = 1.0
 
 
+Q = TypeVar("Q", bound=RedisQueue)
+
+
 class QueueDown(Unavailable):
     code = "service.queue_unavailable"
     title = "The job queue does not answer at the moment; commands are kept and run later."
 
 
-def make_queue(url: str) -> RedisQueue:
+def make_queue(url: str, kind: type[Q] = RedisQueue) -> Q:
     """Over a connection that notices a Redis that has frozen; the worker waits for jobs a second at a time."""
     redis: Any = Redis
     connection = redis.from_url(url, socket_connect_timeout=3, socket_timeout=5, retry=Retry(NoBackoff(), 1))
-    return RedisQueue(connection, name=NAME, dump=msgspec.json.encode, load=msgspec.json.decode)
+    return kind(connection, name=NAME, dump=msgspec.json.encode, load=msgspec.json.decode)
 
 
 async def close_queue(queue: RedisQueue) -> None:

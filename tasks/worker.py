@@ -40,9 +40,12 @@ class QuietWorker(Worker[Any]):
 
     async def stop(self) -> None:
         self.event.set()
-        for task in self._upkeep:
-            task.cancel()
-        await asyncio.gather(*self._upkeep, return_exceptions=True)
+        upkeep = set(self._upkeep)
+        while upkeep:
+            # More than once: before Python 3.12 a cancellation that meets a connection just made is swallowed with it.
+            for task in upkeep:
+                task.cancel()
+            _, upkeep = await asyncio.wait(upkeep, timeout=0.1)
         await super().stop()
 
 

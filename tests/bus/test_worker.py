@@ -1,14 +1,16 @@
 """The worker over real streams and queues: who reads what, who takes over, and who runs the sent commands."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 import msgspec
 import pytest
 from faststream.redis import RedisBroker
+from saq.queue.redis import RedisQueue
 
 from app.bootstrap import House, Ports, open_house
 from bus.harness import HandedOver
@@ -266,6 +268,30 @@ async def test_a_sent_command_goes_through_the_queue(house: House, script: Scrip
         await until(lambda: value(house, "SELECT count(*) FROM sample_notes"))
         assert script.ran("count") == ["a"]
         assert await value(house, "SELECT count(*) FROM outbox WHERE kind = 'command'") == 0
+
+
+class Deaf(RedisQueue):
+    """Loses the first cancellation of its sweep, as a connection does that is made in that moment."""
+
+    sweeping = False
+
+    async def sweep(self, *_: object, **__: object) -> list[str]:
+        self.sweeping = True
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return []
+
+
+async def test_a_worker_stops_in_time_though_a_cancellation_was_lost(house: House) -> None:
+    queue = make_queue(house.settings.redis_url, Deaf)
+    worker = make_worker(queue, house.bus, house.inbox, {})
+    began = time.monotonic()
+    async with in_background(worker.start()):
+        while not queue.sweeping:  # noqa: ASYNC110 - SAQ calls it, and tells nobody
+            await asyncio.sleep(0.01)
+        await worker.stop()
+    await close_queue(queue)
+    assert time.monotonic() - began < 5
 
 
 async def test_a_job_whose_worker_vanished_is_handed_over_again(house: House, script: Script, clock: HandClock) -> None:
