@@ -16,15 +16,18 @@ from faststream.redis import RedisBroker
 
 import domain
 import handlers
+from app.announcing import Announcer
 from app.checkpoints import CheckpointFolder
 from app.ports.builtin_embedder import BuiltInEmbedder, seed_roles
 from app.ports.embedder import Embedders
+from app.ports.fallback import FallbackChain
 from app.ports.fingerprint import HmacFingerprint
-from app.ports.language_model import NoLanguageModel
 from app.ports.mail import FolderMailer, SmtpMailer
 from app.ports.passwords import Argon2Passwords
-from app.sealing import Sealer
+from app.ports.scripted_model import ScriptedModel
+from app.sealing import PersonVault, Sealer
 from app.settings import Settings
+from app.stream_log import StreamWriter
 from app.tokens import SigningKey
 from bus.catalog import Catalog, messages_in, upcasters_in
 from bus.dispatch import Bus
@@ -39,8 +42,10 @@ from db.bell import Bell
 from db.catalogue.repositories import CONSTRAINTS as CATALOGUE_CONSTRAINTS
 from db.connection import Database
 from db.ledger import PostgresLedger
+from db.practice.log import LogAppender
 from db.reads import Reads
 from db.seeds import load as load_seeds
+from db.seeds import load_scenarios
 from db.session import Work, unit
 from handlers.policy import POLICY
 from handlers.ports import (
@@ -54,11 +59,16 @@ from handlers.ports import (
     NewId,
     NewSigningKey,
     Passwords,
+    PracticeLimits,
+    ScenarioSource,
     SeedSource,
     SessionLifetime,
+    StreamLog,
+    Vault,
 )
+from tasks.turns import TurnQueue
 
-PORTS = (Mailer, Passwords, Fingerprint, KeyMaker, Embedder, LanguageModel, SeedSource, Reads)
+PORTS = (Mailer, Passwords, Fingerprint, KeyMaker, Embedder, LanguageModel, SeedSource, ScenarioSource, StreamLog, Reads)
 
 
 def utc_now() -> datetime:
@@ -78,6 +88,7 @@ class Ports(msgspec.Struct, kw_only=True, frozen=True):
     embedder: Embedder | None = None
     language_model: LanguageModel | None = None
     seeds: SeedSource = load_seeds
+    scenarios: ScenarioSource = load_scenarios
 
 
 def modules_of(package: ModuleType) -> list[ModuleType]:
@@ -101,6 +112,10 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
     streams: Streams
     bus: Bus
     inbox: Inbox
+    vault: Vault
+    limits: PracticeLimits
+    log: LogAppender
+    writer: StreamWriter
 
     def relay(self, jobs: Jobs, heard: Callable[[float], Any] | None = None) -> Relay:
         settings = self.settings
@@ -122,6 +137,12 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
                 stream_days=settings.stream_days,
             ),
         )
+
+    def turns(self) -> TurnQueue:
+        async def waiting(most: int) -> list[UUID]:
+            return await self.log.waiting(most, now=self.clock())
+
+        return TurnQueue(self.bus, waiting, self.bell.heard, most=self.settings.turns_at_once)
 
     def worker(self) -> Worker:
         return Worker(
@@ -160,8 +181,23 @@ def make_registry(
             NewId: new_id,
             SessionLifetime: timedelta(days=settings.session_days),
             InboxWindow: timedelta(days=settings.done_days),
+            PracticeLimits: limits_of(settings),
+            Vault: PersonVault(sealer),
         },
         ports=ports,
+    )
+
+
+def limits_of(settings: Settings) -> PracticeLimits:
+    return PracticeLimits(
+        conversation=settings.tokens_per_conversation,
+        day=settings.tokens_per_day,
+        answer=settings.tokens_per_answer,
+        context=settings.tokens_of_context,
+        lease=timedelta(seconds=settings.turn_lease),
+        kept=timedelta(days=settings.log_days),
+        price_in=settings.llm_price_in,
+        price_out=settings.llm_price_out,
     )
 
 
@@ -186,14 +222,21 @@ async def opened_embedder(settings: Settings) -> AsyncGenerator[Embedder, None]:
 
 
 @asynccontextmanager
-async def opened_language_model(settings: Settings) -> AsyncGenerator[LanguageModel, None]:
+async def opened_language_model(settings: Settings, clock: Clock) -> AsyncGenerator[LanguageModel, None]:
+    """The configured one with its fallbacks, or else the scripted."""
     if not settings.llm_url:
-        yield NoLanguageModel()
+        yield ScriptedModel(pace=settings.scripted_pace, attempts=settings.llm_attempts)
         return
-    from app.ports.openai_api import OpenAILanguageModel  # noqa: PLC0415 - the same
+    from app.ports.openai_api import Limits, OpenAIModel  # noqa: PLC0415 - the same
 
-    async with aclosing(OpenAILanguageModel(settings.llm_url, settings.llm_key, settings.llm_model, timeout=settings.llm_timeout)) as model:
-        yield model
+    limits = Limits(
+        connect=settings.llm_connect_timeout,
+        first_token=settings.llm_first_token_timeout,
+        between_tokens=settings.llm_between_tokens_timeout,
+    )
+    model = OpenAIModel(settings.llm_url, settings.llm_key, settings.llm_model, timeout=settings.llm_timeout, limits=limits)
+    async with aclosing(model):
+        yield FallbackChain(model, settings.llm_fallbacks, attempts=settings.llm_attempts, clock=clock)
 
 
 @asynccontextmanager
@@ -216,6 +259,11 @@ async def open_house(
         broker = make_broker(settings.redis_url)
         stack.push_async_callback(broker.stop)
         reads = Reads(database)
+        announcer = Announcer(settings.redis_url)
+        await stack.enter_async_context(announcer.running())
+        appender = LogAppender(database)
+        writer = StreamWriter(appender, announcer, clock=ports.clock, lease=timedelta(seconds=settings.turn_lease))
+        await stack.enter_async_context(writer.running())
         registry = make_registry(
             settings,
             sealer=sealer,
@@ -225,9 +273,11 @@ async def open_house(
                 Fingerprint: HmacFingerprint(sealer, "sign_in.address"),
                 KeyMaker: partial(_new_signing_key, sealer, ports.clock),
                 Embedder: ports.embedder or await stack.enter_async_context(opened_embedder(settings)),
-                LanguageModel: ports.language_model or await stack.enter_async_context(opened_language_model(settings)),
+                LanguageModel: ports.language_model or await stack.enter_async_context(opened_language_model(settings, ports.clock)),
                 SeedSource: ports.seeds,
+                ScenarioSource: ports.scenarios,
                 Reads: reads,
+                StreamLog: writer,
             },
             clock=ports.clock,
             new_id=ports.new_id,
@@ -235,8 +285,8 @@ async def open_house(
         )
         bell = Bell(database)
         await stack.enter_async_context(bell.ringing())
-        ledger = PostgresLedger(database, bell, unit)
-        bus = Bus(registry, ledger, clock=ports.clock, new_id=ports.new_id, claim_lease=settings.claim_lease)
+        ledger = PostgresLedger(database, bell, partial(unit, snapshot_every=settings.snapshot_every))
+        bus = Bus(registry, ledger, clock=ports.clock, new_id=ports.new_id, claim_lease=settings.claim_lease, announce=announcer)
         inbox_settings = InboxSettings(
             tries=settings.reaction_tries,
             first=settings.backoff_first,
@@ -257,6 +307,10 @@ async def open_house(
             streams=Streams(broker),
             bus=bus,
             inbox=Inbox(bus, ledger, clock=ports.clock, settings=inbox_settings),
+            vault=PersonVault(sealer),
+            limits=limits_of(settings),
+            log=appender,
+            writer=writer,
         )
 
 

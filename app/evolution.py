@@ -16,14 +16,14 @@ else is a new version, and an upcaster from the one before. Where a set of value
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
 
 from bus.catalog import MessageType, wire_of
-from bus.message import Event, Secret
+from bus.message import WITHHELD, Event, Personal, Secret
 
 Document = dict[str, Any]
 
@@ -32,6 +32,12 @@ _SEALED = {
     "format": "sealed",
     "contentEncoding": "base64",
     "description": "A Secret, which only FluentPro can open.",
+}
+_PERSONAL = {
+    "type": "string",
+    "format": "personal",
+    "contentEncoding": "base64",
+    "description": "Sealed under a person's key and kept beside the data; no stream has it.",
 }
 _SAYS_NOTHING = {"$defs", "default", "description", "discriminator", "examples", "title"}
 _STRUCTURE = {"additionalProperties", "const", "items", "prefixItems", "properties", "required", "type"}
@@ -44,7 +50,7 @@ _TYPES: Mapping[type, str] = {bool: "boolean", int: "integer", float: "number", 
 def schema_of(message: MessageType) -> Document:
     """The JSON Schema of a message's data, and under `x-message` what else a reader relies on."""
     wire = wire_of(message)
-    [reference], defined = msgspec.json.schema_components([message], schema_hook=_hook, ref_template="#/$defs/{name}")
+    [reference], defined = msgspec.json.schema_components([_whole(message)], schema_hook=_hook, ref_template="#/$defs/{name}")
     own = defined.pop(reference["$ref"].removeprefix("#/$defs/"))
     about: Document = {"kind": "event" if issubclass(message, Event) else "command", "name": wire.name, "version": wire.version}
     if issubclass(message, Event):
@@ -53,9 +59,35 @@ def schema_of(message: MessageType) -> Document:
     return {**found, "$defs": dict(sorted(defined.items()))} if defined else found
 
 
+def published(event: type[Event]) -> type[msgspec.Struct]:
+    """An event as streams have it: without what is personal."""
+    return _restated(event, [field for field in msgspec.structs.fields(event) if field.type is not Personal])
+
+
+def _whole(message: MessageType) -> type[msgspec.Struct]:
+    return _restated(message, msgspec.structs.fields(message))
+
+
+def _restated(message: MessageType, fields: Sequence[msgspec.structs.FieldInfo]) -> type[msgspec.Struct]:
+    """Msgspec writes the defaults into its schemas, and knows nothing of one that is Personal."""
+    if all(field.type is not Personal for field in msgspec.structs.fields(message)):
+        return message
+    own = [(field.encode_name, field.type, _stated(field)) for field in fields]
+    return msgspec.defstruct(message.__name__, own, kw_only=True, namespace={"__doc__": message.__doc__})
+
+
+def _stated(field: msgspec.structs.FieldInfo) -> Any:
+    """Its default as `defstruct` takes it."""
+    if field.type is Personal:
+        return msgspec.field(default_factory=lambda: WITHHELD)
+    return field.default if field.default_factory is msgspec.NODEFAULT else msgspec.field(default_factory=field.default_factory)
+
+
 def _hook(kind: type) -> Document:
     if kind is Secret:
         return _SEALED
+    if kind is Personal:
+        return _PERSONAL
     raise NotImplementedError
 
 

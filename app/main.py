@@ -32,8 +32,11 @@ from app.api.catalogue_admin import roles as catalogue_roles
 from app.api.cursors import Cursors
 from app.api.envelope import Meta
 from app.api.onboarding import funnel, journey
+from app.api.practice import conversations, scenario_files, scenarios, streams
+from app.api.practice.streams import ConversationStreams
 from app.auth import Authentication
 from app.bootstrap import House, Ports, open_house
+from app.conversation_stream import ConversationHub
 from app.errors import exception_handlers
 from app.jobs_page import jobs_page
 from app.middleware import around
@@ -54,6 +57,7 @@ TAGS = [
     Tag(name="users", description="A person's own account."),
     Tag(name="catalogue", description="What a learner can choose from."),
     Tag(name="onboarding", description="From the first screen to a work profile."),
+    Tag(name="practice", description="Scenarios, and conversations in them."),
     Tag(name="events", description="What happens to a person, as it happens."),
     Tag(name="admin", description="For those who operate this installation."),
     Tag(name="health", description="For those who run the service."),
@@ -84,9 +88,12 @@ def create_app(
             app.state.authentication = Authentication(house.reads, house.sealer, settings, house.clock)
             app.state.hub = hub
             app.state.feed = PersonalFeed(hub, house.reads, seen=seen, clock=house.clock, kept_days=settings.feed_days)
+            conversation_hub = ConversationHub(settings.redis_url)
+            hub.heard.append(conversation_hub.heard)
+            app.state.conversation_streams = ConversationStreams(conversation_hub, hub, house.reads, house.vault, house.clock)
             app.state.jobs = jobs = make_queue(settings.redis_url)
             try:
-                async with hub.running(), limiter:
+                async with hub.running(), conversation_hub.running(), limiter:
                     yield
             finally:
                 await close_queue(jobs)
@@ -144,6 +151,29 @@ def create_app(
                     catalogue_files.export_roles,
                     catalogue_files.import_entries,
                     catalogue_files.import_roles,
+                    conversations.start_conversation,
+                    conversations.list_conversations,
+                    conversations.get_conversation,
+                    conversations.change_conversation,
+                    conversations.delete_conversation,
+                    conversations.submit_turn,
+                    conversations.retry_turn,
+                    conversations.stop_answer,
+                    conversations.undo_action,
+                    conversations.redo_action,
+                    conversations.end_scene,
+                    conversations.fork_conversation,
+                    conversations.list_versions,
+                    conversations.list_attempts,
+                    conversations.export_conversation,
+                    streams.stream_conversation,
+                    scenarios.list_scenarios,
+                    scenarios.get_scenario,
+                    scenarios.write_scenario,
+                    scenarios.rewrite_scenario,
+                    scenarios.request_scenarios,
+                    scenario_files.export_scenarios,
+                    scenario_files.import_scenarios,
                     role_submissions.list_role_submissions,
                     role_submissions.get_role_submission,
                     role_submissions.approve_role_submission,
@@ -167,6 +197,7 @@ def create_app(
             "reads": Provide(provide_reads, sync_to_thread=False),
             "authentication": Provide(provide_authentication, sync_to_thread=False),
             "feed": Provide(provide_feed, sync_to_thread=False),
+            "conversation_streams": Provide(provide_conversation_streams, sync_to_thread=False),
             "actor": Provide(provide_actor, sync_to_thread=False),
             "trace": Provide(provide_trace, sync_to_thread=False),
             "meta": Provide(provide_meta, sync_to_thread=False),
@@ -202,6 +233,10 @@ def provide_reads(state: State) -> Reads:
 
 def provide_authentication(state: State) -> Authentication:
     return cast("Authentication", state.authentication)
+
+
+def provide_conversation_streams(state: State) -> ConversationStreams:
+    return cast("ConversationStreams", state.conversation_streams)
 
 
 def provide_feed(state: State) -> PersonalFeed:

@@ -88,12 +88,12 @@ async def relay(settings: Settings, *, modules: tuple[ModuleType, ...] = ()) -> 
 
 
 async def worker(settings: Settings, *, modules: tuple[ModuleType, ...] = (), crontab: Mapping[str, Command[Any]] = CRONTAB) -> None:
-    """Reactions, due retries, jobs and schedules. What runs at a stop is finished first."""
-    async with open_house(settings, modules=modules) as house:
+    """Reactions, due retries, jobs, schedules and turns. What runs at a stop is finished first; turns another worker takes over."""
+    async with open_house(settings, modules=modules) as house, house.bell.listening():
         queue = make_queue(settings.redis_url)
         jobs = make_worker(queue, house.bus, house.inbox, crontab)
         try:
-            await _until_stopped(house.worker().run(), jobs.start())
+            await _until_stopped(house.worker().run(), house.turns().run(), jobs.start())
         finally:
             await jobs.stop()
             await close_queue(queue)

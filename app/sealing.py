@@ -11,9 +11,12 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from bus.message import Personal
+
 _VERSION: Final = b"\x01"
 _NONCE_BYTES: Final = 12
 _TAG_BYTES: Final = 16
+_PERSON: Final = "key of a person"
 
 
 class SealBrokenError(Exception):
@@ -66,6 +69,41 @@ class Sealer:
 
     def _signing(self, purpose: str) -> Ed25519PrivateKey:
         return Ed25519PrivateKey.from_private_bytes(_derived(self._secret, "sign", purpose))
+
+
+class KeyOfPerson:
+    """AES-256-GCM under a key of one person's own. Nonces are random, so seal fewer than 2^32 texts for one person."""
+
+    def __init__(self, key: bytes) -> None:
+        self._cipher = AESGCM(key)
+
+    def seal(self, text: str) -> Personal:
+        nonce = os.urandom(_NONCE_BYTES)
+        return Personal(_VERSION + nonce + self._cipher.encrypt(nonce, text.encode(), _VERSION))
+
+    def open(self, personal: Personal) -> str:
+        """Raises `SealBrokenError`."""
+        sealed = personal.sealed
+        if sealed[:1] != _VERSION or len(sealed) < 1 + _NONCE_BYTES + _TAG_BYTES:
+            raise SealBrokenError("This was not sealed under the key of a person.")
+        try:
+            return self._cipher.decrypt(sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :], _VERSION).decode()
+        except InvalidTag:
+            raise SealBrokenError("This was altered, or sealed under the key of another person.") from None
+
+
+class PersonVault:
+    """The keys of people, wrapped under the secret key."""
+
+    def __init__(self, sealer: Sealer) -> None:
+        self._sealer = sealer
+
+    def wrapped_key(self) -> bytes:
+        return self._sealer.seal(_PERSON, AESGCM.generate_key(256))
+
+    def opened(self, wrapped: bytes) -> KeyOfPerson:
+        """Raises `SealBrokenError`."""
+        return KeyOfPerson(self._sealer.open(_PERSON, wrapped))
 
 
 def signed_by(public_key: bytes, signature: bytes, data: bytes) -> bool:

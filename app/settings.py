@@ -18,6 +18,7 @@ from app import data_folder
 PREFIX = "FLUENTPRO_"
 Env = Literal["development", "testing", "staging", "production"]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Pause = Annotated[float, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
 _MASK = "***"
@@ -64,7 +65,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Each field is the variable `FLUENTPRO_<FIELD>`; durations are in seconds.
 
     `database_url` and `redis_url` are empty when the servers are embedded ones under `data_dir`. `embedder_url` and `llm_url` are the bases
-    of OpenAI-compatible endpoints; empty, roles are embedded by the built-in embedder, and nothing is written by a language model.
+    of OpenAI-compatible endpoints; empty, roles are embedded by the built-in embedder, and partners speak by their scripts, a word every
+    `scripted_pace`. `llm_fallback_models` are asked, in their order, when `llm_model` fails; one turn makes at most `llm_attempts` calls.
+    Prices are for a million tokens. `tokens_of_context` bounds the exchanges that a model is told of, and not the rules and the facts. A
+    conversation of which more than `snapshot_every` events would have to be folded is kept as a snapshot.
     """
 
     env: Env = "development"
@@ -91,6 +95,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     llm_key: str = ""
     llm_model: str = ""
     llm_timeout: Seconds = 60.0
+    llm_fallback_models: str = ""
+    llm_attempts: Count = 3
+    llm_connect_timeout: Seconds = 3.0
+    llm_first_token_timeout: Seconds = 10.0
+    llm_between_tokens_timeout: Seconds = 10.0
+    scripted_pace: Pause = 0.03
+    llm_price_in: Pause = 0.0
+    llm_price_out: Pause = 0.0
+
+    tokens_per_conversation: Count = 200_000
+    tokens_per_day: Count = 400_000
+    tokens_per_answer: Count = 300
+    tokens_of_context: Count = 4_000
+    turn_lease: Seconds = 5.0
+    turns_at_once: Count = 500
+    log_days: Count = 30
+    snapshot_every: Count = 50
 
     database_pool: Count = 10
     hash_concurrency: Count = 2
@@ -120,6 +141,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def data_path(self) -> Path:
         return Path(self.data_dir).absolute()
+
+    @property
+    def llm_fallbacks(self) -> tuple[str, ...]:
+        return tuple(filter(None, (model.strip() for model in self.llm_fallback_models.split(","))))
 
     @property
     def checkpoint_path(self) -> Path:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Collection, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from operator import itemgetter
@@ -46,6 +46,7 @@ class Subscription:
         self.subject, self.session, self.ends_at, self.connection = subject, session, ends_at, connection
         self.behind = True
         self.ended = False
+        self.ended_by: Callable[[], None] | None = None
         self._queue: deque[Envelope] = deque()
         self._news = asyncio.Event()
 
@@ -65,6 +66,8 @@ class Subscription:
     def end(self) -> None:
         self.ended = True
         self._news.set()
+        if self.ended_by is not None:
+            self.ended_by()
 
     def catching_up(self) -> None:
         """Call before reading the database: what arrives from now on is queued again."""
@@ -98,6 +101,7 @@ class Hub:
         self._subscriptions: dict[UUID, set[Subscription]] = {}
         self.down = True
         self.closing = False
+        self.heard: list[Callable[[Envelope], None]] = []
 
     @contextmanager
     def subscribed(
@@ -184,6 +188,8 @@ class Hub:
                 last = max(last, position)
 
     def _offer(self, envelope: Envelope) -> None:
+        for listener in self.heard:
+            listener(envelope)
         if envelope.subject is not None and envelope.name in self._seen:
             for subscription in self._subscriptions.get(envelope.subject, ()):
                 subscription.offer(envelope)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from bus.message import UPCASTS, Command, Envelope, Event, FieldError, Secret, Upcaster, Wire
+from bus.message import UPCASTS, WITHHELD, Command, Envelope, Event, FieldError, Personal, Secret, Upcaster, Wire
 from bus.work import Dead, Sealing
 
 M = TypeVar("M", bound="Command[Any] | Event")
@@ -19,9 +19,10 @@ MessageType = type[Command[Any]] | type[Event]
 
 
 def messages_in(modules: Iterable[ModuleType]) -> list[MessageType]:
-    """The commands and events that these modules define, in the order of their definition."""
+    """The commands and events that these modules define, in the order of their definition; not what calls itself `abstract`."""
     classes = (value for module in modules for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__)
-    return [value for value in classes if isinstance(value, type) and issubclass(value, (Command, Event))]
+    found: list[MessageType] = [value for value in classes if isinstance(value, type) and issubclass(value, (Command, Event))]
+    return [value for value in found if "abstract" not in value.__dict__]
 
 
 def upcasters_in(modules: Iterable[ModuleType]) -> list[Upcaster]:
@@ -60,6 +61,7 @@ class Catalog:
         self._answers: dict[type[Command[Any]], msgspec.json.Decoder[Any]] = {}
         self._encoder = msgspec.json.Encoder(enc_hook=self._enc_hook, order="deterministic")
         self._mac_encoder = msgspec.json.Encoder(enc_hook=self._mac_hook, order="deterministic")
+        self._personal: dict[MessageType, tuple[str, ...]] = {}
         self.problems: list[str] = []
         for message in self.messages:
             self._add(message)
@@ -80,11 +82,12 @@ class Catalog:
         fields = {field.encode_name for field in msgspec.structs.fields(message)}
         self.problems.extend(
             f"{where}: its {role} is the field {field!r}, which it does not have"
-            for role, field in (("key", wire.key), ("subject", wire.subject))
+            for role, field in (("key", wire.key), ("subject", wire.subject), ("number", wire.number))
             if field is not None and field not in fields
         )
-        if issubclass(message, Event) and any(_mentions_secret(hint) for hint in get_type_hints(message).values()):
+        if issubclass(message, Event) and any(_mentions(hint, Secret) for hint in get_type_hints(message).values()):
             self.problems.append(f"the event {where} carries a Secret, which may not leave the process")
+        self._note_personal(message, where)
         try:
             self._decoders[message] = msgspec.json.Decoder(message, dec_hook=self._dec_hook)
             if issubclass(message, Command):
@@ -92,6 +95,19 @@ class Catalog:
         except TypeError as error:
             self.problems.append(f"{where} cannot be encoded: {error}")
         self._by_name[wire.name] = message
+
+    def _note_personal(self, message: MessageType, where: str) -> None:
+        fields = [field for field in msgspec.structs.fields(message) if _mentions(field.type, Personal)]
+        if not fields:
+            return
+        self._personal[message] = tuple(field.encode_name for field in fields)
+        if issubclass(message, Command):
+            self.problems.append(f"the command {where} carries something Personal: commands take plain text, and are never kept with it")
+        self.problems.extend(
+            f"{where}: its personal field {field.name!r} must be a `Personal` with the default WITHHELD, for streams do not have it"
+            for field in fields
+            if field.type is not Personal or field.default != WITHHELD
+        )
 
     def _add_upcaster(self, upcaster: Upcaster) -> None:
         name, version = getattr(upcaster, UPCASTS)
@@ -137,12 +153,16 @@ class Catalog:
         if not 1 <= envelope.version <= current:
             raise Dead(f"unreadable: {envelope.name} is known up to version {current}, not {envelope.version}; replay it on a newer build")
         try:
-            return self._decoders[kind].decode(envelope.data if envelope.version == current else self._upcast(envelope, current))
+            return self._decoders[kind].decode(self._data_of(envelope, current))
         except (msgspec.DecodeError, ValueError) as error:
             raise Dead(f"unreadable: {envelope.name} v{envelope.version} does not have the expected shape") from error
 
-    def _upcast(self, envelope: Envelope, current: int) -> bytes:
+    def _data_of(self, envelope: Envelope, current: int) -> bytes | msgspec.Raw:
+        if envelope.version == current and envelope.personal is None:
+            return envelope.data
         data = msgspec.json.decode(envelope.data, type=dict[str, Any])
+        if envelope.personal is not None:
+            data |= msgspec.json.decode(envelope.personal, type=dict[str, Any])
         for version in range(envelope.version, current):
             upcaster = self._upcasters[envelope.name, version]
             try:
@@ -150,6 +170,19 @@ class Catalog:
             except Exception as error:
                 raise Dead(f"unreadable: {upcaster.__qualname__} fails on {envelope.name} v{envelope.version}: {error!r}") from error
         return self._encoder.encode(data)
+
+    def parts_of(self, message: Message) -> tuple[msgspec.Raw, msgspec.Raw | None]:
+        """Its data, and what of it is personal."""
+        names = self._personal.get(type(message))
+        if names is None:
+            return self.encode_raw(message), None
+        data: dict[str, object] = msgspec.to_builtins(message, enc_hook=self._enc_hook)
+        personal = {name: data.pop(name) for name in names}
+        return self.encode_raw(data), self.encode_raw(personal)
+
+    def number_of(self, message: Message) -> int | None:
+        field = wire_of(type(message)).number
+        return getattr(message, field) if field else None
 
     def key_of(self, message: Message) -> str | None:
         field = wire_of(type(message)).key
@@ -182,6 +215,8 @@ class Catalog:
     def _enc_hook(self, value: object) -> object:
         if isinstance(value, Secret):
             return base64.b64encode(self._sealing.seal("secret", value.reveal().encode())).decode()
+        if isinstance(value, Personal):
+            return base64.b64encode(value.sealed).decode()
         raise NotImplementedError(f"{type(value).__name__} cannot be encoded")
 
     def _mac_hook(self, value: object) -> object:
@@ -192,6 +227,8 @@ class Catalog:
     def _dec_hook(self, kind: type, value: object) -> object:
         if kind is Secret and isinstance(value, str):
             return Secret(self._sealing.open("secret", base64.b64decode(value)).decode())
+        if kind is Personal and isinstance(value, str):
+            return Personal(base64.b64decode(value))
         raise NotImplementedError(f"{kind.__name__} cannot be decoded")
 
 
@@ -211,5 +248,5 @@ class StoredRefusal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     retry_after: float | None = None
 
 
-def _mentions_secret(hint: object) -> bool:
-    return hint is Secret or any(_mentions_secret(part) for part in get_args(hint))
+def _mentions(hint: object, kind: type) -> bool:
+    return hint is kind or any(_mentions(part, kind) for part in get_args(hint))

@@ -7,7 +7,7 @@ from bus.catalog import Answer, Catalog, Message, wire_of
 from bus.message import Actor, Command, Envelope, Refusal, Trace
 from bus.pipeline import CLAIM_LEASE, STANDARD, ByFence, ByInbox, ByKey, Call, Middleware, Once, compose, idempotent, restored, stored
 from bus.registry import Plan, Registry
-from bus.work import Clock, Commit, Done, Ledger, NewId, Refused, UnitOfWork
+from bus.work import Announce, Clock, Commit, Done, Ledger, NewId, Refused, UnitOfWork, say_nothing
 
 R = TypeVar("R")
 
@@ -26,6 +26,7 @@ class Bus:
         clock: Clock,
         new_id: NewId,
         claim_lease: float = CLAIM_LEASE,
+        announce: Announce = say_nothing,
         middlewares: Sequence[Middleware] = STANDARD,
     ) -> None:
         self.registry = registry
@@ -34,6 +35,7 @@ class Bus:
         self.clock = clock
         self.new_id = new_id
         self._claim_lease = claim_lease
+        self._announce = announce
         self._run = compose(tuple(middlewares), self._settle)
 
     async def execute(self, command: Command[R], *, by: Actor, once: Once | None = None, trace: Trace | None = None) -> R:
@@ -127,6 +129,8 @@ class Bus:
             await self._write(call, work, answer)
         if work.recorded or work.sent:
             self.ledger.ring()
+        if work.notices:
+            self._announce(work.notices)
         if refusal is not None and not isinstance(call.guard, ByFence | ByInbox):
             raise refusal
         return result
@@ -151,6 +155,7 @@ class Bus:
 
     def _envelope(self, message: Message, call: Call) -> Envelope:
         wire = wire_of(type(message))
+        data, personal = self.catalog.parts_of(message)
         sent = isinstance(message, Command)
         if sent and not self.registry.policy[type(message)].internal:
             raise TypeError(f"{wire.name} was sent, but its policy line does not allow the system to run it")
@@ -161,7 +166,9 @@ class Bus:
             at=self.clock(),
             actor=call.by.for_whom() if sent else call.by,
             trace=Trace(correlation_id=call.trace.correlation_id, causation_id=str(call.id), traceparent=call.trace.traceparent),
-            data=self.catalog.encode_raw(message),
+            data=data,
+            personal=personal,
+            number=self.catalog.number_of(message),
             key=self.catalog.key_of(message),
             subject=self.catalog.subject_of(message),
         )

@@ -17,7 +17,8 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True):
 
     `name` is `area.fact`. `version` grows with every change that `app.evolution` calls breaking. `key` and `subject` are names of fields:
     `key` gives the value in whose order entries are delivered, `subject` the account that the event concerns. `seen` says whether that
-    account sees the event on its own feed.
+    account sees the event on its own feed. `number` names the field that numbers the events of a key from 1: two of the same number cannot
+    both be recorded, and an aggregate that is a fold of its events is loaded in this order.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Wire(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None = None
     subject: str | None = None
     seen: bool = False
+    number: str | None = None
 
     @property
     def area(self) -> str:
@@ -78,6 +80,31 @@ class Secret:
         return hash(self._value)
 
 
+class Personal:
+    """Text that a person wrote, or that quotes them, sealed under that person's key: without it nobody reads it again.
+
+    Only a field of an event may hold one, with the default `WITHHELD`: it is kept beside the event's data and loaded with its aggregate,
+    but never published, so what reads the event from a stream finds the default.
+    """
+
+    __slots__ = ("sealed",)
+
+    def __init__(self, sealed: bytes) -> None:
+        self.sealed = sealed
+
+    def __repr__(self) -> str:
+        return f"Personal({len(self.sealed)} bytes)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Personal) and other.sealed == self.sealed
+
+    def __hash__(self) -> int:
+        return hash(self.sealed)
+
+
+WITHHELD = Personal(b"")
+
+
 class Actor(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Who asks: a person, nobody known, or the system, possibly on behalf of a person.
 
@@ -115,7 +142,10 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Envelope(msgspec.Struct, frozen=True, kw_only=True):
-    """A message with its circumstances. `data` is the message itself, as JSON; `position` is set once an event is in the feed."""
+    """A message with its circumstances. `data` is the message itself, as JSON; `position` is set once an event is in the feed.
+
+    `personal` are its sealed fields, by name; only who records an event or loads its aggregate ever has them.
+    """
 
     id: UUID
     name: str
@@ -127,6 +157,8 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None = None
     subject: UUID | None = None
     position: int | None = None
+    number: int | None = None
+    personal: msgspec.Raw | None = None
 
     @property
     def area(self) -> str:

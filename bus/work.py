@@ -32,10 +32,18 @@ class Sent(msgspec.Struct, frozen=True):
     key: str | None
 
 
+class Notice(msgspec.Struct, frozen=True):
+    """Said to whoever listens on the channel at that moment; it may be lost."""
+
+    channel: str
+    data: bytes
+
+
 class UnitOfWork:
     """What happened and what must follow; all of it is committed together, or none of it."""
 
     def __init__(self) -> None:
+        self.notices: list[Notice] = []
         self.recorded: list[Event] = []
         self.sent: list[Sent] = []
         self.cancelled: list[str] = []
@@ -47,6 +55,10 @@ class UnitOfWork:
     def send(self, command: Command[Any], *, at: datetime | None = None, key: str | None = None) -> None:
         """This must follow: once committed, at `at` or at once. The same `key` replaces what was sent under it before."""
         self.sent.append(Sent(command, at, key))
+
+    def announce(self, channel: str, data: bytes) -> None:
+        """Say this once everything is committed: to save somebody waiting, not to tell them what they could not read otherwise."""
+        self.notices.append(Notice(channel, data))
 
     def cancel(self, key: str) -> None:
         """What was sent under this key, and has not run, will not run."""
@@ -185,6 +197,14 @@ class Sealing(Protocol):
     def seal(self, purpose: str, data: bytes) -> bytes: ...
     def open(self, purpose: str, data: bytes) -> bytes: ...
     def mac(self, purpose: str, data: bytes) -> bytes: ...
+
+
+Announce = Callable[[Sequence[Notice]], None]
+"""Says the notices of a commit, soon and in their order; never fails, and never waits."""
+
+
+def say_nothing(_: Sequence[Notice]) -> None:
+    """Where nobody listens."""
 
 
 class Jobs(Protocol):

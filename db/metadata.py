@@ -49,8 +49,8 @@ metadata = mapping.metadata
 
 
 def _is_ours(_: object, name: str | None, kind: str, *__: object) -> bool:
-    """Partitions of `done` come and go with the weeks."""
-    return not (kind == "table" and name is not None and name.startswith("done_"))
+    """Partitions of `done` come and go with the weeks, those of `conversation_log` with the days."""
+    return not (kind == "table" and name is not None and name.startswith(("done_", "conversation_log_")))
 
 
 COMPARISON: Mapping[str, Any] = {"include_object": _is_ours, "compare_type": True, "compare_server_default": True}

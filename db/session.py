@@ -11,12 +11,16 @@ from db.catalogue.vectors import Vectors
 from db.connection import Database, Driver, Transaction, driver_of
 from db.onboarding import Journeys
 from db.operations import DeadLetters, Upkeep
+from db.practice.folding import SNAPSHOT_EVERY
+from db.practice.keys import PersonalKeys
+from db.practice.repositories import Budgets, Conversations, ModelCalls
+from db.practice.scenarios import Scenarios
 
 
 class Work(Transaction):
     """What a handler works with. An area uses only its own repositories."""
 
-    def __init__(self, session: AsyncSession, driver: Driver, database: Database) -> None:
+    def __init__(self, session: AsyncSession, driver: Driver, database: Database, *, snapshot_every: int = SNAPSHOT_EVERY) -> None:
         super().__init__(driver)
         self._session, self._database = session, database
         self.accounts = Accounts(session)
@@ -30,6 +34,11 @@ class Work(Transaction):
         self.journeys = Journeys(session, driver)
         self.dead_letters = DeadLetters(driver)
         self.upkeep = Upkeep(driver)
+        self.scenarios = Scenarios(driver)
+        self.conversations = Conversations(driver, snapshot_every=snapshot_every)
+        self.calls = ModelCalls(driver)
+        self.budgets = Budgets(driver)
+        self.keys = PersonalKeys(driver)
 
     async def flush(self) -> None:
         with self._database.translated():
@@ -37,11 +46,11 @@ class Work(Transaction):
 
 
 @asynccontextmanager
-async def unit(database: Database) -> AsyncGenerator[Work, None]:
-    """Committed at the end, rolled back by any exception."""
+async def unit(database: Database, *, snapshot_every: int = SNAPSHOT_EVERY) -> AsyncGenerator[Work, None]:
+    """Committed at the end, rolled back by any exception. A conversation is kept as a snapshot after so many events."""
     async with database.transaction() as connection:
         session = AsyncSession(bind=connection, expire_on_commit=False, autoflush=False)
         try:
-            yield Work(session, driver_of(connection), database)
+            yield Work(session, driver_of(connection), database, snapshot_every=snapshot_every)
         finally:
             await session.close()

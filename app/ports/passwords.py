@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TypeVar
 
 from argon2 import PasswordHasher, Type
@@ -15,6 +16,14 @@ from domain.types import Secret
 
 R = TypeVar("R")
 
+_HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
+
+
+@cache
+def _nobodys() -> str:
+    """The hash of a password that nobody knows; one is enough for a process."""
+    return _HASHER.hash(secrets.token_bytes(16))
+
 
 class Argon2Passwords:
     """19 MiB and two passes for each hash (OWASP's least for Argon2id), about 30 ms of one core.
@@ -24,13 +33,13 @@ class Argon2Passwords:
     """
 
     def __init__(self, concurrency: int, waiting: int = 100) -> None:
-        self._hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
-        self._nobodys = self._hasher.hash(secrets.token_bytes(16))
+        # Made before anybody signs in: the first would wait for it, and be told apart by that.
+        self._nobodys = _nobodys()
         self._threads = ThreadPoolExecutor(concurrency, thread_name_prefix="argon2")
         self._callers, self._callers_most = 0, concurrency + waiting
 
     async def hash(self, password: Secret) -> str:
-        return await self._computed(lambda: self._hasher.hash(_octets(password)))
+        return await self._computed(lambda: _HASHER.hash(_octets(password)))
 
     async def verify(self, hashed: str | None, password: Secret) -> bool:
         right = await self._computed(lambda: self._matches(hashed or self._nobodys, password))
@@ -51,7 +60,7 @@ class Argon2Passwords:
 
     def _matches(self, hashed: str, password: Secret) -> bool:
         try:
-            return self._hasher.verify(hashed, _octets(password))
+            return _HASHER.verify(hashed, _octets(password))
         except VerifyMismatchError:
             return False
 

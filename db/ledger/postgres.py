@@ -312,6 +312,8 @@ def _event_columns(envelopes: Sequence[Envelope]) -> tuple[list[Any], ...]:
         [bytes(envelope.data).decode() for envelope in envelopes],
         meta,
         [envelope.at for envelope in envelopes],
+        [envelope.number for envelope in envelopes],
+        [None if envelope.personal is None else bytes(envelope.personal).decode() for envelope in envelopes],
     )
 
 

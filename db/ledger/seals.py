@@ -1,7 +1,8 @@
 """How a stretch of the feed becomes 32 bytes, and how the seals that cover it are read and written.
 
 Sealing and verifying use the same statement. It hashes the binary form of each row (`record_send`: the number of fields, then type, length
-and value of each), which is unambiguous and, unlike a text form, depends on no setting of the session. It is computed in the database,
+and value of each), which is unambiguous and, unlike a text form, depends on no setting of the session. What is personal in an event follows
+its row, as it is sealed: destroying a person's key changes no hash. It is computed in the database,
 where it costs about 6 µs a row, a third of what it costs to fetch and hash them here.
 """
 
@@ -22,7 +23,7 @@ SELECT
     coalesce(sha256(string_agg(sha256(record_send(ROW(
         f.position, f.event, f.area, f.key, f.subject, f.name, f.actor,
         e.id, e.stream, e.version, e.name, e.v, e.key, e.subject, e.data, e.meta, e.at
-    ))), ''::bytea ORDER BY f.position)), ''::bytea) AS digest
+    )) || coalesce(json_send(e.personal), ''::bytea)), ''::bytea ORDER BY f.position)), ''::bytea) AS digest
 FROM feed f LEFT JOIN events e ON e.id = f.event
 WHERE f.position > $1 AND f.position <= $2
 """

@@ -9,10 +9,12 @@ FROM feed f JOIN events e ON e.id = f.event
 
 RECORD = """
 WITH recorded AS (
-    INSERT INTO events (id, stream, name, v, key, subject, data, meta, at)
-    SELECT id, stream, name, v, key, subject, data::json, meta::json, at
-    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::text[], $6::uuid[], $7::text[], $8::text[], $9::timestamptz[])
-        AS e(id, stream, name, v, key, subject, data, meta, at)
+    INSERT INTO events (id, stream, name, v, key, subject, data, meta, at, version, personal)
+    SELECT id, stream, name, v, key, subject, data::json, meta::json, at, version, personal::json
+    FROM unnest(
+        $1::uuid[], $2::text[], $3::text[], $4::int[], $5::text[], $6::uuid[], $7::text[], $8::text[], $9::timestamptz[],
+        $10::int[], $11::text[]
+    ) AS e(id, stream, name, v, key, subject, data, meta, at, version, personal)
 )
 INSERT INTO outbox (id, kind) SELECT id, 'event' FROM unnest($1::uuid[]) WITH ORDINALITY AS e(id, n) ORDER BY e.n
 """

@@ -31,6 +31,7 @@ events = Table(
     Column("data", DOCUMENT, nullable=False),
     Column("meta", DOCUMENT, nullable=False),
     Column("at", INSTANT, nullable=False),
+    Column("personal", DOCUMENT),
     UniqueConstraint("stream", "version"),
     comment="Event store and audit trail; append-only.",
 )

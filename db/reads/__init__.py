@@ -9,8 +9,10 @@ from db.reads.feed import FeedReads
 from db.reads.funnel import FunnelReads
 from db.reads.onboarding import OnboardingReads
 from db.reads.operations import OperationReads
+from db.reads.practice import PracticeReads
 from db.reads.role_search import RoleSearchReads
 from db.reads.role_submissions import RoleSubmissionReads
+from db.reads.scenarios import ScenarioReads
 
 __all__ = ["Reads"]
 
@@ -27,3 +29,5 @@ class Reads:
         self.audit = AuditReads(database)
         self.onboarding = OnboardingReads(database)
         self.operations = OperationReads(database)
+        self.scenarios = ScenarioReads(database)
+        self.practice = PracticeReads(database)

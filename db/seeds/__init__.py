@@ -1,4 +1,7 @@
-"""The seed files of this build: what every installation's catalogue begins with. Each has a version, raised with every change of it."""
+"""The seed files of this build: the catalogue and the scenarios that every installation begins with.
+
+Each has a version, raised with every change of it.
+"""
 
 import hashlib
 from functools import cache
@@ -9,6 +12,8 @@ import msgspec
 
 from domain.catalogue.identity import Kind
 from domain.catalogue.seeds import EntryFile, RoleFile, Seeds, problems_of
+from domain.practice.scenario import Scenario
+from domain.practice.seeds import PLACES, Known, ScenarioSeeds, problems_with
 
 T = TypeVar("T")
 FOLDER = Path(__file__).parent
@@ -53,3 +58,27 @@ def load(folder: Path = FOLDER) -> Seeds:
     if problems := [*problems, *problems_of(seeds)]:
         raise BadSeeds("\n".join(problems))
     return seeds
+
+
+@cache
+def load_scenarios(folder: Path = FOLDER) -> ScenarioSeeds:
+    """From `scenarios/<industry>/<situation>.json`, judged by the catalogue of the same build. Raises `BadSeeds`."""
+    known: Known = {kind: {entry.slug for entry in load(folder).entries[kind].entries} for kind in PLACES}
+    problems: list[str] = []
+    scenarios: list[Scenario] = []
+    digests: dict[str, bytes] = {}
+    for path in sorted((folder / "scenarios").glob("*/*.json")):
+        name = path.relative_to(folder)
+        try:
+            data = path.read_bytes()
+            scenario = msgspec.json.decode(data, type=Scenario)
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            problems.append(f"{name}: {error.strerror if isinstance(error, OSError) else error}")
+            continue
+        if (scenario.industry, scenario.situation) != (path.parent.name, path.stem):
+            problems.append(f"{name}: it must lie where its industry and its situation say")
+        scenarios.append(scenario)
+        digests[scenario.slug] = hashlib.sha256(data).digest()
+    if problems := [*problems, *problems_with(scenarios, known)]:
+        raise BadSeeds("\n".join(problems))
+    return ScenarioSeeds(scenarios=tuple(scenarios), digests=digests)

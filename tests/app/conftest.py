@@ -7,9 +7,8 @@ import pytest
 
 from app.bootstrap import Ports
 from app.settings import Settings
-from bus.message import SYSTEM
-from domain.catalogue.commands import SeedCatalogue
 from tests.app import client as clients
+from tests.conftest import Seed
 from tests.support import HandClock, ScriptedMailer
 
 
@@ -26,7 +25,7 @@ def client(door: clients.Door) -> httpx.AsyncClient:
 
 
 @pytest.fixture
-async def catalogued(door: clients.Door) -> clients.Door:
+async def catalogued(door: clients.Door, seed: Seed) -> clients.Door:
     """With the catalogue that a new installation has."""
-    await door.house.bus.execute(SeedCatalogue(), by=SYSTEM)
+    await seed(door.house)
     return door

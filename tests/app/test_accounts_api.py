@@ -17,8 +17,8 @@ from app.auth import AUDIENCE
 from app.bootstrap import House, Ports, make_registry
 from app.embedded import free_port
 from app.ports.fingerprint import HmacFingerprint
-from app.ports.language_model import NoLanguageModel
 from app.ports.passwords import Argon2Passwords
+from app.ports.scripted_model import ScriptedModel
 from app.settings import Settings
 from app.tokens import SigningKey
 from bus.dispatch import Bus
@@ -276,7 +276,7 @@ async def test_an_unknown_address_costs_the_one_verification_that_a_known_one_co
         Fingerprint: HmacFingerprint(house.sealer, "sign_in.address"),
         KeyMaker: lambda: NewSigningKey(kid="", sealed=b""),
         Embedder: ScriptedEmbedder(),
-        LanguageModel: NoLanguageModel(),
+        LanguageModel: ScriptedModel(),
         SeedSource: load_seeds,
         Reads: house.reads,
     }

@@ -7,7 +7,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from app.ports.openai_api import OpenAIEmbedder, OpenAILanguageModel
+from app.ports.openai_api import OpenAIEmbedder, OpenAIModel
 from domain.errors import Unavailable
 from handlers.ports import Prompt, ProviderRefused
 from tests.app.provider import Answer, Body, Provider, answered, chat, embeddings, provider, vector_of
@@ -32,13 +32,13 @@ async def embedder(server: Provider) -> AsyncGenerator[OpenAIEmbedder]:
 
 
 @pytest.fixture
-async def model(server: Provider) -> AsyncGenerator[OpenAILanguageModel]:
-    async with aclosing(OpenAILanguageModel(server.url, KEY, "small", timeout=PATIENCE)) as model:
+async def model(server: Provider) -> AsyncGenerator[OpenAIModel]:
+    async with aclosing(OpenAIModel(server.url, KEY, "small", timeout=PATIENCE)) as model:
         yield model
 
 
 @pytest.fixture(params=["embeddings", "completion"])
-def ask(request: pytest.FixtureRequest, embedder: OpenAIEmbedder, model: OpenAILanguageModel) -> Ask:
+def ask(request: pytest.FixtureRequest, embedder: OpenAIEmbedder, model: OpenAIModel) -> Ask:
     """Both ports are held to the same."""
 
     async def embed() -> object:
@@ -74,7 +74,7 @@ async def test_no_text_is_no_request(server: Provider, embedder: OpenAIEmbedder)
     assert server.heard == []
 
 
-async def test_a_completion_says_what_the_model_said(server: Provider, model: OpenAILanguageModel) -> None:
+async def test_a_completion_says_what_the_model_said(server: Provider, model: OpenAIModel) -> None:
     server.answer = lambda _: answered(chat('{"said": "Sells ships."}'))
     completion = await model.complete(PROMPT)
     assert (completion.text, completion.model) == ('{"said": "Sells ships."}', "small-1")
@@ -89,7 +89,7 @@ async def test_a_slow_provider_is_unavailable(server: Provider) -> None:
     server.answer = lambda _: Answer(silent=True)
     async with (
         aclosing(OpenAIEmbedder(server.url, KEY, "small-embedding", timeout=HURRY)) as embedder,
-        aclosing(OpenAILanguageModel(server.url, KEY, "small", timeout=HURRY)) as model,
+        aclosing(OpenAIModel(server.url, KEY, "small", timeout=HURRY)) as model,
     ):
         for asked in (embedder.embed(TEXTS, model="small-embedding"), model.complete(PROMPT)):
             with pytest.raises(Unavailable) as refused:
@@ -216,7 +216,7 @@ async def test_infinity_in_base64_is_refused(server: Provider, embedder: OpenAIE
 
 
 @pytest.mark.parametrize("said", [chat(None), chat(""), chat('{"half', finish_reason="length")])
-async def test_a_completion_that_is_not_whole_is_refused(server: Provider, model: OpenAILanguageModel, said: Body) -> None:
+async def test_a_completion_that_is_not_whole_is_refused(server: Provider, model: OpenAIModel, said: Body) -> None:
     server.answer = lambda _: answered(said)
     with pytest.raises(ProviderRefused):
         await model.complete(PROMPT)

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from app.bootstrap import Ports
+from app.ports import scripted_model
 from app.settings import Settings
 from bus.message import Actor
 from domain.errors import Unavailable
@@ -32,10 +33,11 @@ PROPOSED = "SELECT proposed_description FROM roles WHERE owner IS NOT NULL"
 QUESTION = {"job_title": "aircraft structurer", "job_description": "structuring aircraft leases for some airlines"}
 
 
-class ScriptedModel:
-    """Says what it is told to; raises the `failures` first."""
+class ScriptedModel(scripted_model.ScriptedModel):
+    """Completes with what it is told to; raises the `failures` first."""
 
     def __init__(self, *, available: bool = True) -> None:
+        super().__init__()
         self.available = available
         self.says = msgspec.json.encode(PROPOSAL).decode()
         self.failures: list[Exception] = []

@@ -1,7 +1,7 @@
 """The relay: one order, nothing lost and nothing twice, whatever happens to it or to Redis."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,6 +14,8 @@ from bus.relay import Relay
 from bus.transport import PREFIX, StreamsDown
 from bus.work import Leader, LostLease
 from db.connection import connect
+from db.ledger import PostgresLedger
+from db.session import unit
 from tests.bus import sample
 from tests.bus.sample import Batch, Follow, Script
 from tests.bus.support import PERSON, lose_redis, note, until
@@ -294,6 +296,40 @@ async def test_a_leader_that_was_paused_too_long_can_change_nothing(house: House
             await attempt
     assert await house.ledger.head() == 0
     await second.step(leader)
+    assert await entries(house) == [("1-0", "a")]
+
+
+class Overtaken(PostgresLedger):
+    """Something happens before the watermarks are read next."""
+
+    meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    async def watermarks(self) -> dict[str, int]:
+        if self.meanwhile is not None:
+            happens, self.meanwhile = self.meanwhile, None
+            await happens()
+        return await super().watermarks()
+
+
+async def test_a_leader_that_is_paused_while_it_publishes_leaves_alone_what_the_next_has_published(house: House, clock: HandClock) -> None:
+    ledger = Overtaken(house.database, house.bell, unit)
+    (first, _), (second, _) = relay_of(msgspec.structs.replace(house, ledger=ledger)), relay_of(house)
+    paused = await leading(first)
+    await note(house, "a")
+    await ledger.sequence(paused, 10)
+
+    async def overtake() -> None:
+        clock.move(seconds=house.settings.relay_lease)
+        leader = await leading(second)
+        await second.publish(leader)
+        await note(house, "b")
+        await ledger.sequence(leader, 10)
+
+    ledger.meanwhile = overtake
+    assert await first.publish(paused) == 0
+    assert await entries(house) == [("1-0", "a")]
+    with pytest.raises(LostLease):
+        await first.step(paused)
     assert await entries(house) == [("1-0", "a")]
 
 

@@ -9,9 +9,8 @@ import pytest
 
 from app.bootstrap import House
 from bus.harness import Harness
-from bus.message import ANONYMOUS, SYSTEM, Actor, Command
+from bus.message import ANONYMOUS, Actor, Command
 from db.reads.onboarding import CustomRole
-from domain.catalogue.commands import SeedCatalogue
 from domain.catalogue.identity import entry_id
 from domain.errors import Denied, Invalid, Stale
 from domain.onboarding.commands import (
@@ -49,9 +48,8 @@ WORDS = (
 
 
 @pytest.fixture
-async def account(harness: Harness) -> AccountId:
+async def account(harness: Harness, catalogued: House) -> AccountId:  # noqa: ARG001 - there is a catalogue
     """Somebody who has signed up where there is a catalogue."""
-    await harness.execute(SeedCatalogue(), by=SYSTEM)
     registered = await harness.execute(Registrations.build(), by=ANONYMOUS)
     await harness.settle()
     return registered.profile.id
@@ -112,8 +110,8 @@ async def test_signing_up_begins_a_journey_once_and_at_version_one(harness: Harn
     assert (state.version, state.done) == (2, ("native_language",))
 
 
+@pytest.mark.usefixtures("catalogued")
 async def test_an_answer_before_the_reaction_begins_the_journey_itself(harness: Harness, house: House) -> None:
-    await harness.execute(SeedCatalogue(), by=SYSTEM)
     account = (await harness.execute(Registrations.build(), by=ANONYMOUS)).profile.id
     before = await house.reads.onboarding.state(account, now=house.clock())
     state = await take(harness, native_language(account, expected=(before.version,)), account)

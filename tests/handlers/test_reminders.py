@@ -10,7 +10,6 @@ from bus.harness import Harness
 from bus.message import ANONYMOUS, SYSTEM, Actor, Unavailable
 from bus.work import Dead
 from domain.accounts.commands import ChangeProfile
-from domain.catalogue.commands import SeedCatalogue
 from domain.onboarding.commands import (
     ChooseIndustry,
     ChooseNativeLanguage,
@@ -33,6 +32,8 @@ from domain.types import AccountId
 from tests.factories import Registrations
 from tests.support import HandClock, ScriptedMailer, rows, value
 
+pytestmark = pytest.mark.usefixtures("catalogued")
+
 HONG_KONG = "Asia/Hong_Kong"
 
 
@@ -45,7 +46,6 @@ def at_local(clock: HandClock, hour: int, timezone: str = HONG_KONG) -> None:
 
 async def a_learner(harness: Harness, timezone: str = HONG_KONG) -> AccountId:
     """Somebody who lives there, has answered the first step, and has had the welcome mail."""
-    await harness.execute(SeedCatalogue(), by=SYSTEM)
     account = (await harness.execute(Registrations.build(), by=ANONYMOUS)).profile.id
     await harness.execute(ChangeProfile(account=account, timezone=timezone, expected=None), by=Actor(kind="person", id=account))
     await harness.settle()

@@ -21,8 +21,9 @@ from domain.catalogue.identity import Kind
 from domain.catalogue.seeds import EntrySeed, RoleSeed, Seeds
 from domain.errors import Denied
 from tests.app.client import empty_database, fluentpro
+from tests.conftest import SEEDING, Seed, connected, empty
 from tests.house.copies import Copy
-from tests.support import HandClock, rows, value
+from tests.support import TABLES, HandClock, rows, value
 
 QUIET = Seeded()
 NAMESPACE = uuid5(NAMESPACE_URL, "https://fluentpro.app/catalogue")
@@ -253,6 +254,26 @@ async def test_two_who_seed_at_once_add_everything_once(house: House, build: Bui
     entries, roles, _ = await kept(house)
     assert len(entries) + len(roles) == ALL
     assert len(await recorded(house)) == 1
+
+
+async def test_what_the_tests_are_given_is_what_a_seeding_leaves(house: House, clock: HandClock, seed: Seed) -> None:
+    drawn = {"events": " - 'id' - 'meta'", "outbox": " - 'id' - 'n'"}
+
+    async def left() -> dict[str, list[Row]]:
+        """Every row, but for the ids of the one event and its number in the outbox."""
+        there = {name: f"SELECT to_jsonb(t){drawn.get(name, '')} AS row FROM {name} t" for name in TABLES.split(", ")}  # noqa: S608 - names of ours
+        return {name: await rows(house, query) for name, query in there.items()}
+
+    clock.move(days=400)
+    await seed(house)
+    given = await left()
+    async with connected(house.settings) as driver:
+        await empty(driver)
+    assert not any((await left()).values())
+    for command in SEEDING:
+        await house.bus.execute(command, by=SYSTEM)
+    assert given == await left()
+    assert [len(given[name]) for name in ("events", "outbox")] == [1, 1]
 
 
 @pytest.mark.parametrize("actor", [Actor(kind="anonymous"), Actor(kind="person", id=NAMESPACE, flags=("admin",))])

@@ -1,0 +1,282 @@
+"""A conversation as it happens: its log, from wherever a reader left it.
+
+Rows are announced once they are written, and come through one subscription of this process to Redis; numbers have no gaps, so whatever was
+missed is noticed, and read from PostgreSQL. Facts also come through the streams of the bus, so one whose announcement was lost with
+its process is noticed too. Text is sealed until it is shown.
+"""
+
+import asyncio
+import base64
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, cast
+from uuid import UUID
+
+import msgspec
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from bus.message import Envelope, Personal, Unavailable
+from bus.transport import AWAY
+from bus.work import stopping
+from db.practice.log import DELTA, LogRow, channel_of, decoded
+from db.reads import Reads
+from domain.practice.model import EVENTS
+from handlers.ports import PersonKey
+
+log = structlog.get_logger("conversations")
+
+QUEUE = 1000
+PAGE = 500
+DOWN_POLL = 1.0
+# A stream that is told of nothing looks by itself so often: what a lost process wrote, and did not say, is shown at the latest then.
+LOOK = 5.0
+PATIENCE = 2.0
+# Nobody announces anything on it.
+HOLD = "practice"
+PERSONAL: Mapping[str, tuple[str, ...]] = {
+    event.wire.name: tuple(field.encode_name for field in msgspec.structs.fields(event) if field.type is Personal) for event in EVENTS
+}
+"""Which fields of which event are sealed."""
+DOCUMENTS = {"practice.feedback_given": "spans", "practice.report_written": "report"}
+"""Of which event what was sealed is JSON, and in which field."""
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of the log, opened: what a reader is shown. `id` is `generation.n`."""
+
+    id: str
+    type: str
+    occurred_at: Any
+    conversation: UUID
+    version: int | None
+    data: dict[str, Any]
+
+
+class Listener:
+    """What is new for one reader. When `behind`, something was missed and the database knows what."""
+
+    def __init__(self) -> None:
+        self.behind = True
+        self.ended = False
+        self.version = 0
+        self._rows: deque[LogRow] = deque()
+        self._news = asyncio.Event()
+
+    def offer(self, rows: list[LogRow]) -> None:
+        if self.behind:
+            self._news.set()
+        elif len(self._rows) + len(rows) > QUEUE:
+            self.fall_behind()
+        else:
+            self._rows.extend(rows)
+            self._news.set()
+
+    def fall_behind(self) -> None:
+        self._rows.clear()
+        self.behind = True
+        self._news.set()
+
+    def end(self) -> None:
+        self.ended = True
+        self._news.set()
+
+    def catching_up(self) -> None:
+        """Call before reading the database: what arrives from now on is queued again."""
+        self.behind = False
+
+    def taken(self) -> list[LogRow]:
+        rows = list(self._rows)
+        self._rows.clear()
+        return rows
+
+    async def news(self, timeout: float) -> None:  # noqa: ASYNC109 - a ping is due when nothing came
+        """Returns when there is something to do, or the time is over."""
+        try:
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the news.
+            async with asyncio.timeout(timeout):
+                await self._news.wait()
+        except TimeoutError:
+            return
+        self._news.clear()
+
+
+class ConversationHub:
+    """The readers of this process, by conversation, and its one subscription."""
+
+    def __init__(self, url: str) -> None:
+        redis: Any = Redis
+        self._redis: Redis = redis.from_url(url, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0))
+        self._listeners: dict[UUID, set[Listener]] = {}
+        self._changed = asyncio.Event()
+        self.down = True
+
+    @contextmanager
+    def listening(self, conversation: UUID) -> Generator[Listener, None, None]:
+        listener = Listener()
+        others = self._listeners.setdefault(conversation, set())
+        others.add(listener)
+        self._changed.set()
+        try:
+            yield listener
+        finally:
+            others.discard(listener)
+            if not others and self._listeners.get(conversation) is others:
+                del self._listeners[conversation]
+                self._changed.set()
+
+    def heard(self, envelope: Envelope) -> None:
+        """An event came over the streams of the bus: whoever reads along has been told of it by now, or is behind."""
+        if envelope.key is None or not envelope.name.startswith("practice.") or envelope.name not in PERSONAL:
+            return
+        version = msgspec.json.decode(envelope.data, type=_Versioned).version
+        for listener in self._listeners.get(UUID(envelope.key), ()):
+            if listener.version < version:
+                listener.fall_behind()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None, None]:
+        task = asyncio.create_task(self._for_ever())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await self._redis.aclose()
+
+    async def _for_ever(self) -> None:
+        while not stopping():
+            try:
+                await self._listen()
+            except AWAY as error:
+                if not self.down:
+                    log.warning("announcements_down", error=type(error).__name__, hint="The database is read every second meanwhile.")
+            except Exception:
+                log.exception("announcements_failed")
+            self.down = True
+            self._all_behind()
+            await asyncio.sleep(DOWN_POLL)
+
+    async def _listen(self) -> None:
+        pubsub: Any = cast("Any", self._redis).pubsub(ignore_subscribe_messages=False)
+        subscribed: set[UUID] = set()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await cast("Any", self._redis).ping()
+                # A subscription needs a channel to be one, and this one tells that Redis still answers.
+                await pubsub.subscribe(HOLD)
+            self.down = False
+            self._all_behind()
+            reading = asyncio.create_task(self._read(pubsub))
+            try:
+                while not stopping():
+                    changing = asyncio.create_task(self._changed.wait())
+                    done, _ = await asyncio.wait({reading, changing}, timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
+                    changing.cancel()
+                    if reading in done:
+                        reading.result()
+                    self._changed.clear()
+                    wanted = set(self._listeners)
+                    async with asyncio.timeout(PATIENCE):
+                        if new := wanted - subscribed:
+                            await pubsub.subscribe(*(channel_of(one) for one in new))
+                        if old := subscribed - wanted:
+                            await pubsub.unsubscribe(*(channel_of(one) for one in old))
+                        if not done:
+                            await pubsub.ping()
+                    subscribed = wanted
+            finally:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+        finally:
+            await pubsub.aclose()
+
+    async def _read(self, pubsub: Any) -> None:
+        """For ever. A Redis that has frozen answers no ping, and is noticed by that."""
+        while not stopping():
+            async with asyncio.timeout(2 * LOOK):
+                message = await pubsub.get_message(timeout=None)
+            if message is None or message["channel"] in (None, b"", HOLD.encode()):
+                continue
+            conversation = UUID(message["channel"].decode().partition(":")[2])
+            listeners = self._listeners.get(conversation, ())
+            if message["type"] == "subscribe":
+                # What was said before Redis had heard of us was said to nobody.
+                for listener in listeners:
+                    listener.fall_behind()
+            elif message["type"] == "message":
+                rows = decoded(message["data"])
+                for listener in listeners:
+                    listener.offer(rows)
+
+    def _all_behind(self) -> None:
+        for listeners in self._listeners.values():
+            for listener in listeners:
+                listener.fall_behind()
+
+
+class _Versioned(msgspec.Struct):
+    version: int
+
+
+class Reader:
+    """Yields what is new in a conversation past a number, in order, each once; an empty list when the wait was over."""
+
+    def __init__(self, hub: ConversationHub, reads: Reads, listener: Listener, conversation: UUID, n: int) -> None:
+        self._hub, self._reads, self._listener, self._conversation = hub, reads, listener, conversation
+        self.n = n
+        self._looked = time.monotonic()
+
+    async def wait(self, timeout: float) -> None:  # noqa: ASYNC109 - as of the listener
+        down = self._hub.down or self._listener.behind
+        await self._listener.news(min(timeout, DOWN_POLL if down else LOOK))
+
+    async def rows(self) -> list[LogRow]:
+        listener = self._listener
+        overdue = time.monotonic() - self._looked >= LOOK
+        if not listener.behind and not self._hub.down and not overdue:
+            rows = [row for row in listener.taken() if row.n > self.n]
+            if all(row.n == self.n + number for number, row in enumerate(rows, 1)):
+                return self._had(rows)
+        # A gap: the announcements of two processes crossed, or one was lost.
+        listener.fall_behind()
+        listener.catching_up()
+        try:
+            found = await self._reads.practice.log_after(self._conversation, self.n, PAGE)
+        except Unavailable:
+            listener.behind = True
+            return []
+        self._looked = time.monotonic()
+        listener.behind |= len(found) == PAGE
+        return self._had(found)
+
+    def _had(self, rows: list[LogRow]) -> list[LogRow]:
+        if rows:
+            self.n = rows[-1].n
+            self._listener.version = max([self._listener.version, *(row.version for row in rows if row.version is not None)])
+            self._looked = time.monotonic()
+        return rows
+
+
+def told(row: LogRow, conversation: UUID, generation: int, key: PersonKey) -> Told:
+    """Opened."""
+    if row.name == DELTA:
+        data: dict[str, Any] = {"turn": row.turn, "attempt": row.attempt, "text": key.open(Personal(row.data))}
+    else:
+        data = _fact(row, key)
+    return Told(id=f"{generation}.{row.n}", type=row.name, occurred_at=row.at, conversation=conversation, version=row.version, data=data)
+
+
+def _fact(row: LogRow, key: PersonKey) -> dict[str, Any]:
+    data = msgspec.json.decode(row.data, type=dict[str, Any])
+    for field in PERSONAL.get(row.name, ()):
+        sealed = base64.b64decode(data.get(field) or "")
+        text = key.open(Personal(sealed)) if sealed else None
+        data[field] = msgspec.json.decode(text) if text is not None and DOCUMENTS.get(row.name) == field else text
+    for name in ("conversation", "account", "version"):
+        data.pop(name, None)
+    return data

@@ -1,0 +1,139 @@
+"""What is read of conversations. Whatever belongs to somebody takes its owner as a parameter; text comes sealed."""
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from db.connection import Database
+from db.practice.folding import fold, history, version_at
+from db.practice.log import LogRow, pieces_of, row_of
+from domain.practice.errors import UnknownConversation, UnknownVersion
+from domain.practice.model import Conversation, Recorded
+from domain.types import AccountId
+
+
+class ConversationHead(msgspec.Struct, frozen=True, kw_only=True):
+    """A conversation as lists show it; `title` is sealed."""
+
+    id: UUID
+    scenario: UUID
+    parent: UUID | None
+    parent_version: int | None
+    version: int
+    phase: str
+    title: bytes | None
+    turns: int
+    ended: bool
+    score: int | None
+    archived: bool
+    support: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of the ledger of calls."""
+
+    id: UUID
+    turn: UUID
+    attempt: int
+    model: str
+    outcome: str
+    error: str | None
+    tokens_in: int | None
+    tokens_out: int | None
+    begun_at: datetime
+    ended_at: datetime | None
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where the log of a conversation ends: ids of streams are `generation.n`. Rows up to `gone` are not kept any more."""
+
+    generation: int
+    n: int
+    gone: int
+
+
+class PracticeReads:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def wrapped_key(self, account: UUID) -> bytes | None:
+        """None for somebody who has not written anything yet, or whose texts were erased."""
+        async with self._database.driver() as driver:
+            return await driver.fetchval("SELECT wrapped FROM personal_keys WHERE account = $1", account)
+
+    async def conversation(self, conversation: UUID, account: AccountId, *, at: int | datetime | None = None) -> Conversation:
+        """Now, as of a version, or as it was at a time. Raises `UnknownConversation` and `UnknownVersion`."""
+        async with self._database.driver() as driver:
+            last = await driver.fetchval(_VERSION, conversation, account)
+            if last is None:
+                raise UnknownConversation
+            version = await version_at(driver, conversation, at) if isinstance(at, datetime) else last if at is None else at
+            if not 1 <= version <= last:
+                raise UnknownVersion
+            return await fold(driver, conversation, version)
+
+    async def history(self, conversation: UUID, account: AccountId) -> list[Recorded]:
+        """Everything that happened to it, that of its parents first. Raises `UnknownConversation`."""
+        async with self._database.driver() as driver:
+            if await driver.fetchval(_VERSION, conversation, account) is None:
+                raise UnknownConversation
+            return await history(driver, conversation)
+
+    async def conversations(
+        self, account: AccountId, *, archived: bool | None, before: tuple[datetime, UUID] | None, limit: int
+    ) -> list[ConversationHead]:
+        """Those that were changed last come first."""
+        async with self._database.driver() as driver:
+            rows = await driver.fetch(_LIST, account, archived, *(before or (None, None)), limit)
+        return [msgspec.convert(dict(row), ConversationHead) for row in rows]
+
+    async def calls(self, conversation: UUID, turn: UUID) -> list[Call]:
+        """Every attempt at a turn."""
+        async with self._database.driver() as driver:
+            rows = await driver.fetch(_CALLS, conversation, turn)
+        return [msgspec.convert(dict(row), Call) for row in rows]
+
+    async def pieces(self, conversation: UUID, turn: UUID, attempt: int) -> list[bytes]:
+        """What was shown of an attempt, sealed, in order; nothing once its days are over."""
+        async with self._database.driver() as driver:
+            return await pieces_of(driver, conversation, turn, attempt)
+
+    async def place(self, conversation: UUID, account: AccountId) -> Place:
+        """Raises `UnknownConversation`."""
+        async with self._database.driver() as driver:
+            row = await driver.fetchrow(_PLACE, conversation, account)
+        if row is None:
+            raise UnknownConversation
+        return Place(row["generation"], row["n"], row["first"] - 1 if row["first"] is not None else row["n"])
+
+    async def log_after(self, conversation: UUID, n: int, limit: int) -> list[LogRow]:
+        async with self._database.driver() as driver:
+            return [row_of(row) for row in await driver.fetch(_LOG, conversation, n, limit)]
+
+
+_VERSION = "SELECT version FROM conversations WHERE id = $1 AND account = $2 AND deleted_at IS NULL"
+
+_LIST = """
+SELECT id, scenario, parent, parent_version, version, phase, title, turns, ended, score, archived, support, created_at, updated_at
+FROM conversations
+WHERE account = $1 AND deleted_at IS NULL AND ($2::bool IS NULL OR archived = $2)
+  AND ($3::timestamptz IS NULL OR (updated_at, id) < ($3, $4::uuid))
+ORDER BY updated_at DESC, id DESC LIMIT $5
+"""
+
+_CALLS = """
+SELECT id, turn, attempt, model, outcome, error, tokens_in, tokens_out, begun_at, ended_at
+FROM model_calls WHERE conversation = $1 AND turn = $2 ORDER BY attempt
+"""
+
+_PLACE = """
+SELECT g.generation, c.n, (SELECT min(l.n) FROM conversation_log l WHERE l.conversation = c.id) AS first
+FROM conversations c CROSS JOIN stream_generation g WHERE c.id = $1 AND c.account = $2 AND c.deleted_at IS NULL
+"""
+
+_LOG = """
+SELECT n, at, name, version, turn, attempt, data FROM conversation_log WHERE conversation = $1 AND n > $2 ORDER BY n LIMIT $3
+"""

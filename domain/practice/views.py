@@ -1,0 +1,129 @@
+"""A conversation as its learner sees it: opened, and without what only the fold needs."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+from bus.message import Personal
+from domain.practice.coach import Span
+from domain.practice.events import Settings
+from domain.practice.model import Conversation, Phase, Status, Turn
+from domain.practice.report import Recommendation, Report
+
+Open = Callable[[Personal], str]
+
+
+class TurnView(msgspec.Struct, frozen=True, kw_only=True):
+    """What the learner said, and the partner's answer. `feedback` is None until the coach has looked, and empty when there was nothing."""
+
+    id: UUID
+    number: int
+    text: str
+    said_at: datetime
+    status: Status
+    attempt: int
+    answer: str | None
+    answered_at: datetime | None
+    model: str | None
+    error: str | None
+    met: tuple[str, ...]
+    feedback: tuple[Span, ...] | None
+
+
+class ReportView(msgspec.Struct, frozen=True, kw_only=True):
+    report: Report
+    recommended: tuple[Recommendation, ...]
+
+
+class ConversationView(msgspec.Struct, frozen=True, kw_only=True):
+    """As of `version`: the scene is as of version `head`, which undo and redo move. `met` are ids of the scenario's success criteria."""
+
+    id: UUID
+    scenario: UUID
+    scenario_version: int
+    title: str | None
+    settings: Settings
+    level: str
+    phase: Phase
+    ended: Literal["partner", "learner"] | None
+    turns: tuple[TurnView, ...]
+    met: tuple[str, ...]
+    mistakes: int
+    score: int | None
+    report: Report | None
+    recommended: tuple[Recommendation, ...]
+    summary: str | None
+    archived: bool
+    support: bool
+    parent: UUID | None
+    parent_version: int | None
+    version: int
+    head: int
+    can_undo: bool
+    can_redo: bool
+    tokens_in: int
+    tokens_out: int
+    created_at: datetime
+    updated_at: datetime
+
+
+_SPANS = msgspec.json.Decoder(tuple[Span, ...])
+_REPORT = msgspec.json.Decoder(ReportView)
+
+
+def viewed(conversation: Conversation, opened: Open) -> ConversationView:
+    state, content = conversation.state, conversation.content
+    written = None if content.report is None else _REPORT.decode(opened(content.report))
+    return ConversationView(
+        id=state.id,
+        scenario=state.scenario,
+        scenario_version=state.scenario_version,
+        title=None if state.title is None else opened(state.title),
+        settings=state.settings,
+        level=state.level,
+        phase=conversation.phase,
+        ended=content.ended,
+        turns=tuple(_turn(turn, number, opened) for number, turn in enumerate(content.turns, 1)),
+        met=content.met,
+        mistakes=content.mistakes,
+        score=content.score,
+        report=None if written is None else written.report,
+        recommended=() if written is None else written.recommended,
+        summary=None if content.summary is None else opened(content.summary),
+        archived=state.archived,
+        support=state.support,
+        parent=state.parent,
+        parent_version=state.parent_version,
+        version=state.version,
+        head=state.head,
+        can_undo=bool(state.undo),
+        can_redo=bool(state.redo),
+        tokens_in=state.tokens_in,
+        tokens_out=state.tokens_out,
+        created_at=state.created_at,
+        updated_at=state.updated_at,
+    )
+
+
+def spans_of(turn: Turn, opened: Open) -> tuple[Span, ...] | None:
+    return None if turn.feedback is None else _SPANS.decode(opened(turn.feedback))
+
+
+def _turn(turn: Turn, number: int, opened: Open) -> TurnView:
+    return TurnView(
+        id=turn.id,
+        number=number,
+        text=opened(turn.text),
+        said_at=turn.at,
+        status=turn.status,
+        attempt=turn.attempt,
+        answer=None if turn.answer is None else opened(turn.answer),
+        answered_at=turn.answered_at,
+        model=turn.model,
+        error=turn.error,
+        met=turn.met,
+        feedback=spans_of(turn, opened),
+    )

@@ -1,0 +1,137 @@
+"""What every command of a conversation ends with, and the calls and tokens that it leaves behind."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from bus.message import Personal
+from db.practice.log import channel_of, encoded
+from db.practice.repositories import Held, Outcome, Reservation
+from db.session import Work
+from domain.practice.commands import CoachTurn, Moved, WriteReport
+from domain.practice.errors import BudgetSpent
+from domain.practice.events import ConversationEvent, TurnStopped
+from domain.practice.model import Conversation
+from domain.practice.prompt import tokens
+from domain.types import AccountId
+from handlers.ports import NewId, PersonKey, PracticeLimits, Vault
+
+NOTHING = Personal(b"")
+FACTS = 2500
+"""Tokens that the rules and the facts of a scene have at most, besides what was said in it."""
+
+
+async def key_of(work: Work, vault: Vault, account: AccountId, *, now: datetime) -> PersonKey:
+    return vault.opened(await work.keys.of(account, vault.wrapped_key, now=now))
+
+
+async def keep(work: Work, held: Held, events: Sequence[ConversationEvent], *, now: datetime, lease: datetime | None = None) -> Moved:
+    """Keep what happened, tell whoever reads along, and say where the conversation stands then."""
+    if events:
+        rows = await work.conversations.save(held, events, now=now, lease=lease)
+        work.record(*events)
+        work.announce(channel_of(held.conversation.state.id), encoded(rows))
+    return moved(held.conversation)
+
+
+def ask_coach(work: Work, conversation: Conversation) -> None:
+    """For what is still to be said of the scene: it may have been asked for while the scene was undone, when the coach is quiet."""
+    state, content = conversation.state, conversation.content
+    if state.settings.feedback == "after_turn":
+        for turn in content.turns:
+            if turn.status == "answered" and turn.mistakes is None:
+                work.send(CoachTurn(account=state.account, conversation=state.id, turn=turn.id))
+    if content.ended is not None and content.report is None:
+        work.send(WriteReport(account=state.account, conversation=state.id))
+
+
+def moved(conversation: Conversation) -> Moved:
+    state = conversation.state
+    return Moved(
+        conversation=state.id,
+        version=state.version,
+        head=state.head,
+        phase=conversation.phase,
+        can_undo=bool(state.undo),
+        can_redo=bool(state.redo),
+    )
+
+
+async def shown(work: Work, held: Held, key: PersonKey) -> str:
+    """What the partner has said of the answer that is being given; readers have been told no more, and no less."""
+    turn = held.conversation.running
+    if turn is None:
+        return ""
+    pieces = await work.conversations.shown(held.conversation.state.id, turn.id, turn.attempt)
+    return "".join(key.open(Personal(piece)) for piece in pieces)
+
+
+def sealed(text: str, key: PersonKey) -> Personal:
+    return key.seal(text) if text else NOTHING
+
+
+async def reserve_call(work: Work, conversation: Conversation, turn: UUID, *, limits: PracticeLimits, new_id: NewId, now: datetime) -> None:
+    """Tokens for the next attempt at a turn, and its row in the ledger. Raises `BudgetSpent`, which names what is spent."""
+    state = conversation.state
+    wanted = limits.context + FACTS + limits.answer
+    if not await work.budgets.reserve(_conversation(state.id), wanted, ceiling=limits.conversation, now=now):
+        raise BudgetSpent("The tokens of this conversation are spent. Fork an earlier version of it, or start another one.")
+    if not await work.budgets.reserve(_day(state.account, now), wanted, ceiling=limits.day, now=now):
+        # Not everybody who is refused rolls back: a turn that has failed for this is kept.
+        await work.budgets.settle(_conversation(state.id), reserved=wanted, spent=0)
+        midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        left = 86_400 - (now - midnight).total_seconds()
+        raise BudgetSpent("The tokens of today are spent; there are new ones at midnight UTC.", retry_after=left)
+    attempt = conversation.next_attempt(turn)
+    await work.calls.reserve(new_id(), conversation=state.id, account=state.account, turn=turn, attempt=attempt, tokens=wanted, now=now)
+
+
+async def end_calls(
+    work: Work,
+    conversation: UUID,
+    turns: Sequence[UUID],
+    outcome: Outcome,
+    *,
+    limits: PracticeLimits,
+    now: datetime,
+    tokens_in: int | None = None,
+    tokens_out: int = 0,
+    error: str | None = None,
+) -> None:
+    """End the open calls of these turns, and settle what was reserved for them."""
+    ended = await work.calls.end(
+        conversation,
+        turns,
+        outcome,
+        now=now,
+        tokens_in=tokens_in,
+        tokens_out=tokens_out,
+        answer=limits.answer,
+        prices=(limits.price_in, limits.price_out),
+        error=error,
+    )
+    for reservation in ended:
+        await _settle(work, reservation)
+
+
+async def end_stopped(
+    work: Work, held: Held, stopped: Sequence[ConversationEvent], partial: str, *, limits: PracticeLimits, now: datetime
+) -> None:
+    """The calls of turns that are stopped; what the provider has counted by then is not known."""
+    turns = [event.turn for event in stopped if isinstance(event, TurnStopped)]
+    if turns:
+        spent = tokens(partial) if partial else 0
+        await end_calls(work, held.conversation.state.id, turns, "stopped", limits=limits, now=now, tokens_out=spent)
+
+
+async def _settle(work: Work, reservation: Reservation) -> None:
+    for scope in (_conversation(reservation.conversation), _day(AccountId(reservation.account), reservation.begun_at)):
+        await work.budgets.settle(scope, reserved=reservation.reserved, spent=reservation.spent)
+
+
+def _conversation(conversation: UUID) -> str:
+    return f"conversation:{conversation}"
+
+
+def _day(account: AccountId, now: datetime) -> str:
+    return f"day:{account}:{now.astimezone(UTC):%Y-%m-%d}"

@@ -1,0 +1,84 @@
+"""Conversations over server-sent events, through real processes."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from app.bootstrap import House
+from app.settings import Settings
+from bus.message import SYSTEM
+from domain.accounts.commands import EnsureSigningKey
+from domain.practice.commands import SeedScenarios
+from tests.app.client import Feed, Person, Sent, Start, Web, running, sign_up, web
+
+CONVERSATIONS = "/api/v2/conversations"
+SCENARIO = "real_estate_negotiations"
+
+
+@pytest.fixture
+async def processes(settings: Settings, house: House) -> AsyncGenerator[tuple[Web, Start]]:
+    """Web, relay and worker, with scenarios."""
+    await house.bus.execute(EnsureSigningKey(), by=SYSTEM)
+    await house.bus.execute(SeedScenarios(), by=SYSTEM)
+    async with running(settings) as start, web(settings) as serving:
+        await start("relay").says("leading")
+        await start("worker").says("reading")
+        yield serving, start
+
+
+async def started(client: httpx.AsyncClient, person: Person, **settings: str) -> str:
+    answer = await client.post(CONVERSATIONS, json={"scenario": SCENARIO, "settings": settings}, headers=person.headers)
+    assert answer.status_code == 201, answer.text
+    return answer.headers["Location"]
+
+
+@asynccontextmanager
+async def told(client: httpx.AsyncClient, person: Person, home: str, last: str | None = None) -> AsyncGenerator[Feed]:
+    headers = {**person.headers, **({} if last is None else {"Last-Event-ID": last})}
+    async with client.stream("GET", f"{home}/events", headers=headers) as response:
+        assert response.status_code == 200, await response.aread()
+        yield Feed(response)
+
+
+async def until(feed: Feed, name: str) -> list[Sent]:
+    """Every event up to the first of this name."""
+    found: list[Sent] = []
+    while not found or found[-1].event != name:
+        sent = await feed.event()
+        assert sent is not None, f"the stream ended before {name}"
+        found.append(sent)
+    return found
+
+
+def text_of(events: list[Sent]) -> str:
+    return "".join(str(data(one)["text"]) for one in events if one.event == "practice.delta")
+
+
+def data(sent: Sent) -> dict[str, Any]:
+    return sent.data["data"]
+
+
+async def test_an_answer_comes_word_by_word_and_a_reader_may_come_back(processes: tuple[Web, Start]) -> None:
+    serving, _ = processes
+    async with serving.client() as client:
+        person = await sign_up(client)
+        home = await started(client, person)
+        async with told(client, person, home) as live:
+            turn = await client.post(f"{home}/turns", json={"text": "Could we talk about the price first?"}, headers=person.headers)
+            assert (turn.status_code, turn.json()["data"]["stream"]) == (202, f"{home}/events")
+            events = await until(live, "practice.feedback_given")
+        names = [one.event for one in events]
+        assert names[:3] == ["practice.turn_accepted", "practice.attempt_started", "practice.delta"]
+        assert names[-2:] == ["practice.turn_completed", "practice.feedback_given"]
+        assert text_of(events) == data(events[-2])["text"]
+        assert data(events[0])["text"] == "Could we talk about the price first?"
+        numbers = [one.fields["id"] for one in events]
+        assert numbers == [f"1.{n}" for n in range(2, len(events) + 2)]
+        async with told(client, person, home, "0") as again:
+            everything = await until(again, "practice.feedback_given")
+        assert (everything[0].event, everything[1:]) == ("practice.conversation_started", events)
+        async with told(client, person, home, numbers[3]) as again:
+            assert await until(again, "practice.feedback_given") == events[4:]
