@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import msgspec
 
+from app.evolution import published
 from bus.catalog import MessageType
 from bus.message import Event
 from bus.transport import FIELDS, PREFIX
@@ -67,7 +68,7 @@ _CONTROLS: dict[str, Document] = {
 
 def document(messages: Iterable[MessageType]) -> Document:
     events = sorted((message for message in messages if issubclass(message, Event)), key=lambda event: event.wire.name)
-    references, schemas = msgspec.json.schema_components(events, ref_template=SCHEMAS + "{name}")
+    references, schemas = msgspec.json.schema_components([published(event) for event in events], ref_template=SCHEMAS + "{name}")
     streams = {area: [event for event in events if event.wire.area == area] for area in sorted({event.wire.area for event in events})}
     payloads = dict(zip(events, references, strict=True))
     entries = {_id(event): _entry(event, payload) for event, payload in payloads.items()}

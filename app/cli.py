@@ -149,11 +149,13 @@ async def _seeded(settings: Settings) -> None:
     from db.seeds import BadSeeds
     from domain.accounts.commands import EnsureSigningKey
     from domain.catalogue.commands import SeedCatalogue
+    from domain.practice.commands import SeedScenarios
 
     async with _house(settings) as house:
         await house.bus.execute(EnsureSigningKey(), by=SYSTEM)
         try:
             await house.bus.execute(SeedCatalogue(), by=SYSTEM)
+            await house.bus.execute(SeedScenarios(), by=SYSTEM)
         except BadSeeds as error:
             raise click.ClickException(f"The seed files of this build cannot be used:\n{error}") from None
 

@@ -9,7 +9,7 @@ import asyncio
 import base64
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 from uuid import UUID
@@ -23,7 +23,7 @@ from redis.backoff import NoBackoff
 from bus.message import Envelope, Personal, Unavailable
 from bus.transport import AWAY
 from bus.work import stopping
-from db.practice.log import DELTA, LogRow, channel_of, decoded
+from db.practice.log import CHANNEL, DELTA, LogRow, news_in
 from db.reads import Reads
 from domain.practice.model import EVENTS
 from handlers.ports import PersonKey
@@ -36,8 +36,6 @@ DOWN_POLL = 1.0
 # A stream that is told of nothing looks by itself so often: what a lost process wrote, and did not say, is shown at the latest then.
 LOOK = 5.0
 PATIENCE = 2.0
-# Nobody announces anything on it.
-HOLD = "practice"
 PERSONAL: Mapping[str, tuple[str, ...]] = {
     event.wire.name: tuple(field.encode_name for field in msgspec.structs.fields(event) if field.type is Personal) for event in EVENTS
 }
@@ -67,7 +65,7 @@ class Listener:
         self._rows: deque[LogRow] = deque()
         self._news = asyncio.Event()
 
-    def offer(self, rows: list[LogRow]) -> None:
+    def offer(self, rows: Sequence[LogRow]) -> None:
         if self.behind:
             self._news.set()
         elif len(self._rows) + len(rows) > QUEUE:
@@ -112,7 +110,6 @@ class ConversationHub:
         redis: Any = Redis
         self._redis: Redis = redis.from_url(url, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0))
         self._listeners: dict[UUID, set[Listener]] = {}
-        self._changed = asyncio.Event()
         self.down = True
 
     @contextmanager
@@ -120,14 +117,12 @@ class ConversationHub:
         listener = Listener()
         others = self._listeners.setdefault(conversation, set())
         others.add(listener)
-        self._changed.set()
         try:
             yield listener
         finally:
             others.discard(listener)
             if not others and self._listeners.get(conversation) is others:
                 del self._listeners[conversation]
-                self._changed.set()
 
     def heard(self, envelope: Envelope) -> None:
         """An event came over the streams of the bus: whoever reads along has been told of it by now, or is behind."""
@@ -162,56 +157,37 @@ class ConversationHub:
             await asyncio.sleep(DOWN_POLL)
 
     async def _listen(self) -> None:
-        pubsub: Any = cast("Any", self._redis).pubsub(ignore_subscribe_messages=False)
-        subscribed: set[UUID] = set()
+        pubsub: Any = cast("Any", self._redis).pubsub(ignore_subscribe_messages=True)
         try:
             async with asyncio.timeout(PATIENCE):
-                await cast("Any", self._redis).ping()
-                # A subscription needs a channel to be one, and this one tells that Redis still answers.
-                await pubsub.subscribe(HOLD)
-            self.down = False
-            self._all_behind()
-            reading = asyncio.create_task(self._read(pubsub))
+                await pubsub.subscribe(CHANNEL)
+            asking = asyncio.create_task(self._ask(pubsub))
             try:
-                while not stopping():
-                    changing = asyncio.create_task(self._changed.wait())
-                    done, _ = await asyncio.wait({reading, changing}, timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
-                    changing.cancel()
-                    if reading in done:
-                        reading.result()
-                    self._changed.clear()
-                    wanted = set(self._listeners)
-                    async with asyncio.timeout(PATIENCE):
-                        if new := wanted - subscribed:
-                            await pubsub.subscribe(*(channel_of(one) for one in new))
-                        if old := subscribed - wanted:
-                            await pubsub.unsubscribe(*(channel_of(one) for one in old))
-                        if not done:
-                            await pubsub.ping()
-                    subscribed = wanted
+                await self._hear(pubsub)
             finally:
-                reading.cancel()
-                await asyncio.gather(reading, return_exceptions=True)
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
         finally:
             await pubsub.aclose()
 
-    async def _read(self, pubsub: Any) -> None:
-        """For ever. A Redis that has frozen answers no ping, and is noticed by that."""
+    async def _ask(self, pubsub: Any) -> None:
+        """A Redis that has frozen answers no ping, and is noticed by that."""
         while not stopping():
-            async with asyncio.timeout(2 * LOOK):
+            await asyncio.sleep(LOOK)
+            await pubsub.ping()
+
+    async def _hear(self, pubsub: Any) -> None:
+        while not stopping():
+            async with asyncio.timeout(LOOK + PATIENCE):
                 message = await pubsub.get_message(timeout=None)
-            if message is None or message["channel"] in (None, b"", HOLD.encode()):
-                continue
-            conversation = UUID(message["channel"].decode().partition(":")[2])
-            listeners = self._listeners.get(conversation, ())
-            if message["type"] == "subscribe":
-                # What was said before Redis had heard of us was said to nobody.
-                for listener in listeners:
-                    listener.fall_behind()
-            elif message["type"] == "message":
-                rows = decoded(message["data"])
-                for listener in listeners:
-                    listener.offer(rows)
+            if self.down:
+                # The subscription was confirmed. What was said before it was said to nobody.
+                self.down = False
+                self._all_behind()
+            if message is not None and message["type"] == "message":
+                for news in news_in(message["data"]):
+                    for listener in self._listeners.get(news.conversation, ()):
+                        listener.offer(news.rows)
 
     def _all_behind(self) -> None:
         for listeners in self._listeners.values():

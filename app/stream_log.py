@@ -15,8 +15,8 @@ import structlog
 
 from app.announcing import Announcer
 from bus.message import Unavailable
-from bus.work import LostLease, Notice, stopping
-from db.practice.log import DELTA, Batch, LogAppender, LogRow, channel_of, encoded
+from bus.work import LostLease, stopping
+from db.practice.log import DELTA, Batch, LogAppender, LogRow, News, noticed
 from handlers.ports import Clock, PersonKey
 
 log = structlog.get_logger("stream_log")
@@ -155,20 +155,21 @@ class StreamWriter:
             return
         now = self._clock()
         appended = await self._appender.append(batches, now=now)
-        notices: list[Notice] = []
+        news: list[News] = []
         for batch in batches:
             first = appended.written.get(batch.conversation)
             pen, _ = self._pens.get(batch.conversation, (None, None))
             if first is not None:
                 rows = [LogRow(first + n, now, DELTA, None, batch.turn, batch.attempt, piece) for n, piece in enumerate(batch.pieces)]
-                notices.append(Notice(channel_of(batch.conversation), encoded(rows)))
+                news.append(News(batch.conversation, rows))
                 if pen is not None and pen.fence == batch.fence:
                     pen.done(len(batch.pieces))
             elif batch.conversation in appended.held:
                 self._waking.wanted.set()
             else:
                 self._lose(batch.conversation, batch.fence)
-        self._announce(notices)
+        if news:
+            self._announce((noticed(*news),))
 
     async def _renew_for_ever(self) -> None:
         while not stopping():

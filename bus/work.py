@@ -56,9 +56,9 @@ class UnitOfWork:
         """This must follow: once committed, at `at` or at once. The same `key` replaces what was sent under it before."""
         self.sent.append(Sent(command, at, key))
 
-    def announce(self, channel: str, data: bytes) -> None:
+    def announce(self, notice: Notice) -> None:
         """Say this once everything is committed: to save somebody waiting, not to tell them what they could not read otherwise."""
-        self.notices.append(Notice(channel, data))
+        self.notices.append(notice)
 
     def cancel(self, key: str) -> None:
         """What was sent under this key, and has not run, will not run."""

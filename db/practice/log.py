@@ -6,10 +6,12 @@ from uuid import UUID
 
 import msgspec
 
+from bus.work import Notice
 from db.connection import Database, Driver, Row
 from domain.practice.events import ConversationEvent
 
 DELTA = "practice.delta"
+CHANNEL = "practice"
 
 
 class LogRow(msgspec.Struct, frozen=True, array_like=True):
@@ -24,21 +26,25 @@ class LogRow(msgspec.Struct, frozen=True, array_like=True):
     data: bytes
 
 
+class News(msgspec.Struct, frozen=True, array_like=True):
+    """Rows that were written to the log of a conversation, in order."""
+
+    conversation: UUID
+    rows: Sequence[LogRow]
+
+
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(list[LogRow])
+_DECODER = msgspec.msgpack.Decoder(tuple[News, ...])
 
 
-def channel_of(conversation: UUID) -> str:
-    """Where rows are announced once they are written."""
-    return f"practice:{conversation}"
+def noticed(*news: News) -> Notice:
+    """How rows are announced. One channel for all conversations: what a worker has written together costs readers one message, and
+    opening it costs them less than a subscription for each conversation would.
+    """
+    return Notice(CHANNEL, _ENCODER.encode(news))
 
 
-def encoded(rows: Sequence[LogRow]) -> bytes:
-    """As they are announced."""
-    return _ENCODER.encode(rows)
-
-
-def decoded(announced: bytes) -> list[LogRow]:
+def news_in(announced: bytes) -> tuple[News, ...]:
     """Raises `msgspec.DecodeError`."""
     return _DECODER.decode(announced)
 

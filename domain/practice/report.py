@@ -83,7 +83,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 
 def write_report(scenario: Scenario, said: Sequence[Said], language: str) -> Report:
     """In the language with this BCP 47 tag, or in the nearest that we have; what the coach said stays in the language it was said in."""
-    told = [msgspec.structs.replace(one, spans=applicable(one.text, one.spans)) for one in said if normal(one.text) or one.text.strip()]
+    told = [msgspec.structs.replace(one, spans=applicable(one.text, one.spans)) for one in said if one.text.strip()]
     met = met_criteria(scenario, [one.text for one in told])
     missed = tuple(criterion.id for criterion in scenario.success_criteria if criterion.id not in met)
     tongue = explained_in(language)
@@ -131,7 +131,7 @@ def _reached(criteria: Sequence[Criterion], told: Sequence[Said], language: Lang
     for criterion in criteria:
         first = next((one for one in told if says(one.text, criterion.any)), None)
         if first is not None:
-            text = _TEXTS["met"][language].format(criterion=criterion.text)
+            text = _TEXTS["met"][language].format(criterion=criterion.text.rstrip(". "))
             yield Point(turn=first.turn, quote=_saying(first.text, criterion.any), text=text)
 
 
@@ -180,7 +180,7 @@ def _to_work_on(scenario: Scenario, told: Sequence[Said], missed: Sequence[str],
 
 def _mistakes(told: Sequence[Said], language: Language) -> Iterator[Point]:
     """A point for each kind, the most frequent first; of those that are equally frequent, the earlier."""
-    count = Counter(span.kind for one in told for span in one.spans)
+    count: Counter[Kind] = Counter(span.kind for one in told for span in one.spans)
     for kind, times in count.most_common():
         one, span = next((one, span) for one in told for span in one.spans if span.kind == kind)
         start, end = sentence_at(one.text, span.start)
@@ -203,10 +203,11 @@ def _missing(scenario: Scenario, told: Sequence[Said], missed: Sequence[str], la
     for criterion in scenario.success_criteria:
         if criterion.id in missed and told:
             there = [one for one in told if one.example is not None and says(one.example, criterion.any)]
-            near = [one for one in there or sorted(told, key=lambda one: _words(one.text)) if one.turn not in quoted] or there or list(told)
+            near = there or sorted(told, key=lambda one: _words(one.text))
+            near = [one for one in near if one.turn not in quoted] or near
             quoted.add(near[0].turn)
             better = near[0].example if there else _example(scenario, criterion)
-            text = _TEXTS["missed"][language].format(criterion=criterion.text)
+            text = _TEXTS["missed"][language].format(criterion=criterion.text.rstrip(". "))
             yield Point(turn=near[0].turn, quote=_quote(near[0].text), text=text, better=better)
 
 
@@ -241,8 +242,9 @@ def recommend(candidates: Sequence[Candidate], *, of: Scenario, report: Report, 
     tongue = explained_in(language)
     others = sorted((one for one in candidates if one.slug != of.slug), key=lambda one: _nearness(one, of))
     chosen: dict[UUID, Reason] = {}
+    fresh = [one for one in others if not one.done] or others
     for reason in _reasons(report):
-        found = next((one for one in others if one.id not in chosen and _serves(reason, one, of)), None)
+        found = next((one for one in fresh if one.id not in chosen and _serves(reason, one, of)), None)
         if found is not None:
             chosen[found.id] = reason
     for one in others:
@@ -282,12 +284,12 @@ def _level(cefr: Range) -> int:
 
 _TEXTS: Mapping[str, Mapping[Language, str]] = {
     "met": {
-        "en": "This met one of your goals: {criterion}",
-        "zh-Hant": "這句話達到了一個目標：{criterion}",
-        "zh-Hans": "这句话达到了一个目标：{criterion}",
-        "es": "Con esto alcanzó uno de sus objetivos: {criterion}",
-        "fr": "Vous avez atteint ici l'un de vos objectifs : {criterion}",
-        "ja": "これで目標を一つ達成しました：{criterion}",
+        "en": "This met one of your goals: “{criterion}”.",
+        "zh-Hant": "這句話達到了一個目標：“{criterion}”。",
+        "zh-Hans": "这句话达到了一个目标：“{criterion}”。",
+        "es": "Con esto alcanzó uno de sus objetivos: «{criterion}».",
+        "fr": "Vous avez atteint ici l'un de vos objectifs : « {criterion} ».",
+        "ja": "これで目標を一つ達成しました：「{criterion}」",
     },
     "phrase": {
         "en": "You used a phrase that fits this situation: “{phrase}”",
@@ -314,12 +316,12 @@ _TEXTS: Mapping[str, Mapping[Language, str]] = {
         "ja": "{kind}。{explanation}",
     },
     "missed": {
-        "en": "Still missing: {criterion} It could have been said here.",
-        "zh-Hant": "還欠這一點：{criterion} 可以在這裡說。",
-        "zh-Hans": "还缺这一点：{criterion} 可以在这里说。",
-        "es": "Aún falta: {criterion} Podría haberlo dicho aquí.",
-        "fr": "Il manque encore : {criterion} Vous auriez pu le dire ici.",
-        "ja": "まだ達成していません：{criterion} ここで言えたはずです。",
+        "en": "Still missing: “{criterion}”. It could have been said here.",
+        "zh-Hant": "還欠這一點：“{criterion}”。可以在這裡說。",
+        "zh-Hans": "还缺这一点：“{criterion}”。可以在这里说。",
+        "es": "Aún falta: «{criterion}». Podría haberlo dicho aquí.",
+        "fr": "Il manque encore : « {criterion} ». Vous auriez pu le dire ici.",
+        "ja": "まだ達成していません：「{criterion}」。ここで言えたはずです。",
     },
     "short": {
         "en": "This answer is very short. Say a whole sentence, so that your partner has something to reply to.",

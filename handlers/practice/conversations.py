@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from bus.message import FieldError, Personal
 from bus.registry import handles, prepares
-from db.practice.log import channel_of, encoded
+from db.practice.log import News, noticed
 from db.practice.repositories import Held
 from db.practice.scenarios import KeptScenario
 from db.reads import Reads
@@ -212,7 +212,7 @@ async def _added(work: Work, conversation: Conversation, event: ConversationEven
     now, state = clock(), conversation.state
     rows = await work.conversations.add(conversation, event, now=now)
     work.record(event)
-    work.announce(channel_of(state.id), encoded(rows))
+    work.announce(noticed(News(state.id, rows)))
     return Started(
         conversation=state.id,
         version=state.version,

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from bus.message import Personal
-from db.practice.log import channel_of, encoded
+from db.practice.log import News, noticed
 from db.practice.repositories import Held, Outcome, Reservation
 from db.session import Work
 from domain.practice.commands import CoachTurn, Moved, WriteReport
@@ -30,7 +30,7 @@ async def keep(work: Work, held: Held, events: Sequence[ConversationEvent], *, n
     if events:
         rows = await work.conversations.save(held, events, now=now, lease=lease)
         work.record(*events)
-        work.announce(channel_of(held.conversation.state.id), encoded(rows))
+        work.announce(noticed(News(held.conversation.state.id, rows)))
     return moved(held.conversation)
 
 

@@ -143,9 +143,9 @@ def test_the_last_exchanges_fit_whole_and_the_very_last_always() -> None:
 
     def cost(kept: tuple[Exchange, ...]) -> int:
         """What they add to a request."""
-        return prompt_tokens(msgspec.structs.replace(scene("x"), exchanges=kept)) - prompt_tokens(
-            msgspec.structs.replace(scene("x"), exchanges=())
-        )
+        asked = scene("And then?")
+        more = msgspec.structs.replace(asked, exchanges=(*kept, *asked.exchanges))
+        return prompt_tokens(more) - prompt_tokens(asked)
 
     sizes = [len(fitted(exchanges, limit)) for limit in range(0, 800, 10)]
     assert sizes == sorted(sizes)
