@@ -84,6 +84,10 @@ chaos: .venv/installed-dev ## Kill, pause and rob every process under load for S
 bench-bus: .venv/installed-dev ## Measure the bus beside bare drivers, in four minutes; fails when a target is missed
 	@$(BIN)/python -m tests.bench
 
+.PHONY: bench-stream
+bench-stream: .venv/installed-dev ## Measure answers on their way to readers beside a handler that keeps nothing; fails when a target is missed
+	@$(BIN)/python -m tests.bench.streams
+
 .PHONY: eval-roles
 eval-roles: .venv/installed-dev ## Measure how well roles are found by people's own words; fails below what is promised
 	@$(BIN)/python -m tests.evaluation

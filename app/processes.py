@@ -14,7 +14,7 @@ from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.bootstrap import open_house
+from app.bootstrap import Ports, open_house
 from app.describe import registry_of_the_house
 from app.main import create_app
 from app.settings import Settings
@@ -87,9 +87,15 @@ async def relay(settings: Settings, *, modules: tuple[ModuleType, ...] = ()) -> 
             await close_queue(queue)
 
 
-async def worker(settings: Settings, *, modules: tuple[ModuleType, ...] = (), crontab: Mapping[str, Command[Any]] = CRONTAB) -> None:
+async def worker(
+    settings: Settings,
+    *,
+    modules: tuple[ModuleType, ...] = (),
+    crontab: Mapping[str, Command[Any]] = CRONTAB,
+    ports: Ports | None = None,
+) -> None:
     """Reactions, due retries, jobs, schedules and turns. What runs at a stop is finished first; turns another worker takes over."""
-    async with open_house(settings, modules=modules) as house, house.bell.listening():
+    async with open_house(settings, ports, modules=modules) as house, house.bell.listening():
         queue = make_queue(settings.redis_url)
         jobs = make_worker(queue, house.bus, house.inbox, crontab)
         try:

@@ -6,7 +6,6 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext, redirect_stderr
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from tests.app.client import Person, running, sign_up, web
 from tests.app.processes import room
 from tests.bench import area, measure
 from tests.bench.measure import Scale
-from tests.bench.report import TARGETS, Figures, Target, missed, table
+from tests.bench.report import TARGETS, Figures, changed, missed, table
 
 PEOPLE = 12
 ACCOUNTS = 800
@@ -55,13 +54,6 @@ async def bench(settings: Settings, scale: Scale) -> Figures:
     return figures
 
 
-def targets(changed: list[str]) -> Mapping[str, Target]:
-    values = dict(one.split("=", 1) for one in changed)
-    if unknown := values.keys() - TARGETS.keys():
-        raise SystemExit(f"{', '.join(unknown)}: there is no such target; there are {', '.join(TARGETS)}.")
-    return {name: Target(target.comparison, float(values.get(name, target.value))) for name, target in TARGETS.items()}
-
-
 def servers(folder: Path, database_url: str | None, redis_url: str | None) -> AbstractContextManager[Servers]:
     """Those that are named, or our own, as durable as in production."""
     if bool(database_url) != bool(redis_url):
@@ -76,7 +68,7 @@ def main() -> None:
     parser.add_argument("--database-url", help="an empty database, and")
     parser.add_argument("--redis-url", help="an empty Redis, instead of servers started for this run")
     options = parser.parse_args()
-    promised = targets(options.target)
+    promised = changed(TARGETS, options.target)
     began = time.monotonic()
     with room() as folder, servers(folder / "data", options.database_url, options.redis_url) as given:
         settings = Settings(

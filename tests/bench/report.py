@@ -33,6 +33,14 @@ TARGETS: Mapping[str, Target] = {
 }
 
 
+def changed(targets: Mapping[str, Target], values: Sequence[str]) -> Mapping[str, Target]:
+    """With other values, each as `name=value`. Ends the process at a name that nobody promised."""
+    given = dict(one.split("=", 1) for one in values)
+    if unknown := given.keys() - targets.keys():
+        raise SystemExit(f"{', '.join(unknown)}: there is no such target; there are {', '.join(targets)}.")
+    return {name: Target(target.comparison, float(given.get(name, target.value))) for name, target in targets.items()}
+
+
 def percentiles(name: str, seconds: Sequence[float]) -> Figures:
     """In milliseconds."""
     ordered = sorted(seconds)
