@@ -97,7 +97,7 @@ async def history(driver: Driver, conversation: UUID) -> list[Recorded]:
 
 async def _keep(driver: Driver, conversation: Conversation) -> None:
     """A snapshot is made of events that are committed: while they are decided, their times are not yet those in the ledger."""
-    state = encoded(conversation.state)
+    state = _STATE.encode(conversation.state)
     version, at = conversation.version, conversation.state.updated_at
     await driver.execute(_KEEP, conversation.state.id, version, hashlib.sha256(state).digest(), state, at)
 
@@ -145,7 +145,7 @@ async def _snapshot(driver: Driver, conversation: UUID, upto: int) -> Conversati
     for row in await driver.fetch(_SNAPSHOTS, conversation, upto):
         if hashlib.sha256(row["state"]).digest() == row["checksum"]:
             try:
-                return Conversation(msgspec.json.decode(row["state"], type=State, dec_hook=_opened))
+                return Conversation(state_of(row["state"]))
             except msgspec.DecodeError:
                 log.info("snapshot_of_another_build", conversation=str(conversation), version=row["version"])
         else:
@@ -154,8 +154,23 @@ async def _snapshot(driver: Driver, conversation: UUID, upto: int) -> Conversati
     return None
 
 
+def state_of(snapshot: bytes) -> State:
+    """Raises `msgspec.DecodeError` for what another build has made."""
+    return msgspec.json.decode(snapshot, type=State, dec_hook=_opened)
+
+
 def _opened(kind: type, value: Any) -> object:
     return Personal(base64.b64decode(value)) if kind is Personal else value
+
+
+def _closed(value: object) -> object:
+    if isinstance(value, Personal):
+        return base64.b64encode(value.sealed).decode()
+    raise TypeError(f"a conversation has something that a snapshot cannot keep: {type(value).__name__}")
+
+
+# Not the catalog's: its encoder sorts keys, and so takes none but strings.
+_STATE = msgspec.json.Encoder(enc_hook=_closed)
 
 
 def _stream(conversation: UUID) -> str:

@@ -80,6 +80,14 @@ class Conversations:
         """What readers have been told of an answer, sealed, in order."""
         return await pieces_of(self._driver, conversation, turn, attempt)
 
+    async def shared_by(self, conversation: UUID) -> AccountId | None:
+        """The learner who lets those who operate this installation read it, until the end of the transaction; None when nobody does."""
+        return await self._driver.fetchval(_SHARED, conversation)
+
+    async def begin_generation(self) -> int:
+        """The next one, with which all ids of streams begin."""
+        return await self._driver.fetchval("UPDATE stream_generation SET generation = generation + 1 RETURNING generation")
+
     async def keep_days(self, *, of: datetime, oldest: datetime) -> None:
         """Partitions of the log for this day and the next; those that end before `oldest` go."""
         await self._driver.execute("SELECT make_log_day(($1 AT TIME ZONE 'UTC')::date + n) FROM generate_series(0, 2) AS n", of)
@@ -172,6 +180,8 @@ _HOLD = """
 SELECT version, n, phase, fence, lease FROM conversations
 WHERE id = $1 AND ($2::uuid IS NULL OR account = $2) AND deleted_at IS NULL FOR UPDATE
 """
+
+_SHARED = "SELECT account FROM conversations WHERE id = $1 AND support AND deleted_at IS NULL FOR SHARE"
 
 _ADD = """
 WITH added AS (

@@ -484,11 +484,11 @@ def _sound_of_word(word: str) -> Literal["a", "an"] | None:
 
 
 def _sound_of_number(number: str) -> Literal["a", "an"] | None:
-    whole = number.split(".", maxsplit=1)[0]
-    if whole.startswith("8") or re.fullmatch(r"1[18](?:,\d{3},\d{3})?", whole):
+    whole = number.partition(".")[0]
+    if whole.startswith("8") or re.fullmatch(r"1[18](?:,?\d{3})*", whole):
         return "an"
-    # Eleven hundred, or one thousand one hundred.
-    return None if re.match(r"1[18],?\d\d\d(?!\d)", whole) or whole.startswith("0") else "a"
+    # Eleven hundred, or one thousand one hundred; eighteen fifty, or one thousand eight hundred and fifty.
+    return None if re.fullmatch(r"1,?[18]\d\d", whole) or whole.startswith("0") else "a"
 
 
 def _articles(text: str) -> Iterator[_Found]:

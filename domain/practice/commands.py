@@ -175,6 +175,16 @@ class KeepStreams(Command[None], frozen=True, kw_only=True):
     """On a schedule: room for the streamed text of the coming days, and none for what is older than is kept."""
 
 
+class InspectConversation(Command[bool], frozen=True, kw_only=True):
+    """Whether its text may be shown to those who operate this installation; if so, its learner is told that it was."""
+
+    conversation: UUID
+
+
+class RestoreStreams(Command[int], frozen=True, kw_only=True):
+    """After the database was restored from a backup: a new generation, by which every reader learns to begin anew."""
+
+
 class Written(msgspec.Struct, frozen=True, kw_only=True):
     scenario: UUID
     version: int

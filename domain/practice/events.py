@@ -208,6 +208,21 @@ class Redone(ConversationEvent, frozen=True, kw_only=True):
     to: int
 
 
+class ConversationInspected(Event, frozen=True, kw_only=True):
+    """Somebody who operates this installation was shown what was said, as its learner allows. It is not part of the conversation."""
+
+    wire: ClassVar[Wire] = Wire(name="practice.conversation_inspected", key="conversation", subject="account", seen=True)
+    conversation: UUID
+    account: AccountId
+
+
+class StreamsRestored(Event, frozen=True, kw_only=True):
+    """The database was restored from a backup; ids of streams begin with `generation` from now on."""
+
+    wire: ClassVar[Wire] = Wire(name="practice.streams_restored")
+    generation: int
+
+
 class ScenarioWritten(Event, frozen=True, kw_only=True):
     """A learner wrote a scenario of their own, or wrote it anew."""
 
