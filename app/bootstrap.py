@@ -142,7 +142,7 @@ class House(msgspec.Struct, frozen=True, kw_only=True):
         async def waiting(most: int) -> list[UUID]:
             return await self.log.waiting(most, now=self.clock())
 
-        return TurnQueue(self.bus, waiting, self.bell.heard, most=self.settings.turns_at_once)
+        return TurnQueue(self.bus, waiting, self.bell.heard, self.writer.let_go, most=self.settings.turns_at_once)
 
     def worker(self) -> Worker:
         return Worker(

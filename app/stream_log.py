@@ -16,7 +16,7 @@ import structlog
 from app.announcing import Announcer
 from bus.message import Unavailable
 from bus.work import LostLease, stopping
-from db.practice.log import DELTA, Batch, LogAppender, LogRow, News, noticed
+from db.practice.log import DELTA, Batch, LogAppender, LogRow, News, Writing, noticed
 from handlers.ports import Clock, PersonKey
 
 log = structlog.get_logger("stream_log")
@@ -84,7 +84,8 @@ class Waking:
 class StreamWriter:
     def __init__(self, appender: LogAppender, announce: Announcer, *, clock: Clock, lease: timedelta) -> None:
         self._appender, self._announce, self._clock, self._lease = appender, announce, clock, lease
-        self._pens: dict[UUID, tuple[Pen, asyncio.Timeout]] = {}
+        self._pens: dict[Writing, tuple[Pen, asyncio.Timeout]] = {}
+        self._left: list[Writing] = []
         self._waking = Waking()
 
     @asynccontextmanager
@@ -102,22 +103,24 @@ class StreamWriter:
         pen = Pen(conversation, turn, attempt, fence, key, self._waking)
         try:
             async with asyncio.timeout(None) as scope:
-                self._pens[conversation] = (pen, scope)
+                self._pens[conversation, fence] = (pen, scope)
                 yield pen
+        except asyncio.CancelledError:
+            self._left.append((conversation, fence))
+            raise
         except TimeoutError:
             # Ours ends the block when the lease is lost; another one's, of the model say, goes on as it is.
             if not pen.lost:
                 raise
             raise LostLease from None
         finally:
-            if self._pens.get(conversation, (None,))[0] is pen:
-                del self._pens[conversation]
+            self._pens.pop((conversation, fence), None)
 
     async def let_go(self) -> None:
-        """Let other workers go on with everything at once: this process stops."""
-        held = [(pen.conversation, pen.fence) for pen, _ in self._pens.values() if not pen.lost]
-        if held:
-            await self._appender.let_go(held, now=self._clock())
+        """Let another worker take over at once what was cancelled here, because this process stops."""
+        left, self._left = self._left, []
+        if left:
+            await self._appender.let_go(left, now=self._clock())
 
     async def _write_for_ever(self) -> None:
         last = 0.0
@@ -157,17 +160,17 @@ class StreamWriter:
         appended = await self._appender.append(batches, now=now)
         news: list[News] = []
         for batch in batches:
-            first = appended.written.get(batch.conversation)
-            pen, _ = self._pens.get(batch.conversation, (None, None))
+            writing = (batch.conversation, batch.fence)
+            first = appended.written.get(writing)
             if first is not None:
                 rows = [LogRow(first + n, now, DELTA, None, batch.turn, batch.attempt, piece) for n, piece in enumerate(batch.pieces)]
                 news.append(News(batch.conversation, rows))
-                if pen is not None and pen.fence == batch.fence:
-                    pen.done(len(batch.pieces))
-            elif batch.conversation in appended.held:
+                if writing in self._pens:
+                    self._pens[writing][0].done(len(batch.pieces))
+            elif writing in appended.held:
                 self._waking.wanted.set()
             else:
-                self._lose(batch.conversation, batch.fence)
+                self._lose(writing)
         if news:
             self._announce((noticed(*news),))
 
@@ -185,14 +188,14 @@ class StreamWriter:
             except Exception:
                 log.exception("not_renewed")
                 continue
-            for conversation, fence in held:
-                if conversation not in kept:
-                    self._lose(conversation, fence)
+            for writing in held:
+                if writing not in kept:
+                    self._lose(writing)
 
-    def _lose(self, conversation: UUID, fence: int) -> None:
+    def _lose(self, writing: Writing) -> None:
         """Somebody else has the turn now, or nobody: what is awaited for it ends."""
-        pen, scope = self._pens.get(conversation, (None, None))
-        if pen is not None and scope is not None and pen.fence == fence and not pen.lost:
+        pen, scope = self._pens.get(writing, (None, None))
+        if pen is not None and scope is not None and not pen.lost:
             pen.lose()
             if not scope.expired():
                 scope.reschedule(asyncio.get_running_loop().time())

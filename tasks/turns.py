@@ -19,13 +19,16 @@ OUTAGE = 1.0
 
 Waiting = Callable[[int], Awaitable[list[UUID]]]
 Heard = Callable[[float], Awaitable[None]]
+LetGo = Callable[[], Awaitable[None]]
 
 
 class TurnQueue:
-    """`waiting` names conversations, at most so many; `heard` returns when there may be something new, or after so many seconds."""
+    """`waiting` names conversations, at most so many; `heard` returns when there may be something new, or after so many seconds; `let_go`
+    gives what was cut off to whoever comes next.
+    """
 
-    def __init__(self, bus: Bus, waiting: Waiting, heard: Heard, *, most: int = MOST) -> None:
-        self._bus, self._waiting, self._heard, self._most = bus, waiting, heard, most
+    def __init__(self, bus: Bus, waiting: Waiting, heard: Heard, let_go: LetGo, *, most: int = MOST) -> None:
+        self._bus, self._waiting, self._heard, self._let_go, self._most = bus, waiting, heard, let_go, most
         self._driven: dict[UUID, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -43,6 +46,10 @@ class TurnQueue:
             for task in driven:
                 task.cancel()
             await asyncio.gather(*driven, return_exceptions=True)
+            try:
+                await self._let_go()
+            except Unavailable as outage:
+                log.warning("not_let_go", reason=outage.code, hint="Others begin when the leases have passed.")
 
     async def begin(self) -> None:
         """Drive what waits and is not driven here yet, as far as there is room."""

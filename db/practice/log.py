@@ -67,11 +67,15 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     pieces: Sequence[bytes]
 
 
-class Appended(msgspec.Struct, frozen=True):
-    """`written`: the number of the first piece of each conversation. `held`: those whose fence holds, written or not."""
+Writing = tuple[UUID, int]
+"""A conversation, and the fence under which somebody writes in it."""
 
-    written: dict[UUID, int]
-    held: frozenset[UUID]
+
+class Appended(msgspec.Struct, frozen=True):
+    """`written`: the number of the first piece of each. `held`: those whose fence holds, written or not."""
+
+    written: dict[Writing, int]
+    held: frozenset[Writing]
 
 
 class LogAppender:
@@ -92,22 +96,24 @@ class LogAppender:
                 [batch.turn for batch in batches],
                 [batch.attempt for batch in batches],
                 [batch.conversation for batch, _, _ in pieces],
+                [batch.fence for batch, _, _ in pieces],
                 [number for _, number, _ in pieces],
                 [piece for _, _, piece in pieces],
                 now,
             )
         return Appended(
-            written={row["id"]: row["first"] for row in rows if row["first"] is not None}, held=frozenset(row["id"] for row in rows)
+            written={(row["id"], row["fence"]): row["first"] for row in rows if row["first"] is not None},
+            held=frozenset((row["id"], row["fence"]) for row in rows),
         )
 
-    async def renew(self, held: Iterable[tuple[UUID, int]], *, until: datetime) -> frozenset[UUID]:
-        """Keep leases; answers with the conversations whose fence still holds."""
+    async def renew(self, held: Iterable[Writing], *, until: datetime) -> frozenset[Writing]:
+        """Keep leases; answers with those whose fence still holds."""
         pairs = list(held)
         async with self._database.driver() as driver:
             rows = await driver.fetch(_RENEW, [one for one, _ in pairs], [fence for _, fence in pairs], until)
-        return frozenset(row["id"] for row in rows)
+        return frozenset((row["id"], row["fence"]) for row in rows)
 
-    async def let_go(self, held: Iterable[tuple[UUID, int]], *, now: datetime) -> None:
+    async def let_go(self, held: Iterable[Writing], *, now: datetime) -> None:
         """Let another worker take these over at once."""
         await self.renew(held, until=now)
 
@@ -127,25 +133,26 @@ _APPEND = f"""
 WITH given AS (
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::int[], $4::uuid[], $5::int[]) AS g(id, fence, pieces, turn, attempt)
 ), fenced AS (
-    SELECT c.id FROM conversations c JOIN given g ON g.id = c.id AND g.fence = c.fence WHERE c.phase = 'running'
+    SELECT c.id, c.fence FROM conversations c JOIN given g ON g.id = c.id AND g.fence = c.fence WHERE c.phase = 'running'
 ), locked AS (
     SELECT c.id FROM conversations c JOIN given g ON g.id = c.id AND g.fence = c.fence
     WHERE c.phase = 'running' ORDER BY c.id FOR UPDATE OF c SKIP LOCKED
 ), moved AS (
     UPDATE conversations c SET n = c.n + g.pieces FROM given g, locked
     WHERE c.id = g.id AND c.id = locked.id AND c.fence = g.fence AND c.phase = 'running'
-    RETURNING c.id, c.n - g.pieces + 1 AS first, g.turn, g.attempt
+    RETURNING c.id, c.fence, c.n - g.pieces + 1 AS first, g.turn, g.attempt
 ), added AS (
     INSERT INTO conversation_log (conversation, n, at, name, turn, attempt, data)
-    SELECT m.id, m.first + p.number, $9, '{DELTA}', m.turn, m.attempt, p.data
-    FROM unnest($6::uuid[], $7::int[], $8::bytea[]) AS p(id, number, data) JOIN moved m ON m.id = p.id
+    SELECT m.id, m.first + p.number, $10, '{DELTA}', m.turn, m.attempt, p.data
+    FROM unnest($6::uuid[], $7::bigint[], $8::int[], $9::bytea[]) AS p(id, fence, number, data)
+    JOIN moved m ON m.id = p.id AND m.fence = p.fence
 )
-SELECT fenced.id, moved.first FROM fenced LEFT JOIN moved ON moved.id = fenced.id
+SELECT fenced.id, fenced.fence, moved.first FROM fenced LEFT JOIN moved ON moved.id = fenced.id
 """
 
 _RENEW = """
 UPDATE conversations c SET lease = $3 FROM unnest($1::uuid[], $2::bigint[]) AS g(id, fence)
-WHERE c.id = g.id AND c.fence = g.fence AND c.phase = 'running' RETURNING c.id
+WHERE c.id = g.id AND c.fence = g.fence AND c.phase = 'running' RETURNING c.id, c.fence
 """
 
 _WAITING = """

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from app.bootstrap import House
@@ -13,6 +14,7 @@ from bus.message import SYSTEM
 from domain.accounts.commands import EnsureSigningKey
 from domain.practice.commands import SeedScenarios
 from tests.app.client import Feed, Person, Sent, Start, Web, running, sign_up, web
+from tests.support import value
 
 CONVERSATIONS = "/api/v2/conversations"
 SCENARIO = "real_estate_negotiations"
@@ -82,3 +84,28 @@ async def test_an_answer_comes_word_by_word_and_a_reader_may_come_back(processes
         assert (everything[0].event, everything[1:]) == ("practice.conversation_started", events)
         async with told(client, person, home, numbers[3]) as again:
             assert await until(again, "practice.feedback_given") == events[4:]
+
+
+async def test_a_worker_that_stops_hands_its_answer_over_at_once(settings: Settings, house: House) -> None:
+    """Not after its lease, which is longer than anybody here waits."""
+    await house.bus.execute(EnsureSigningKey(), by=SYSTEM)
+    await house.bus.execute(SeedScenarios(), by=SYSTEM)
+    slow = msgspec.structs.replace(settings, scripted_pace=0.2, turn_lease=120.0)
+    async with running(slow) as start, web(slow) as serving, serving.client() as client:
+        first, second = await start("worker").says("reading"), await start("worker").says("reading")
+        person = await sign_up(client)
+        home = await started(client, person)
+        async with told(client, person, home) as live:
+            await client.post(f"{home}/turns", json={"text": "Could we talk about the price first?"}, headers=person.headers)
+            await until(live, "practice.delta")
+            driving = await value(house, "SELECT count(*) FROM conversations WHERE phase = 'running'")
+            assert driving == 1
+            await first.stop()
+            again = start("worker", scripted_pace=0.0)
+            await second.stop()
+            events = await until(live, "practice.turn_completed")
+            assert again.exit_code is None
+        restarted = [data(one) for one in events if one.event == "practice.attempt_restarted"]
+        assert [one["reason"] for one in restarted] in (["worker_lost"], ["worker_lost", "worker_lost"])
+        last = data(events[-1])
+        assert text_of([one for one in events if one.event == "practice.delta" and data(one)["attempt"] == last["attempt"]]) == last["text"]
