@@ -93,11 +93,16 @@ class Authentication:
 
 async def signed_in(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """The guard of a route for people who have signed in."""
+    await _let_in(connection, bearer(connection), AUDIENCE)
+
+
+def bearer(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    """The token in the header. Raises `Unproven`."""
     scheme, *rest = connection.headers.get("authorization", "").split(" ", 1)
     token = rest[0].strip() if rest else ""
     if scheme.lower() != _SCHEME or not token:
         raise Unproven
-    await _let_in(connection, token, AUDIENCE)
+    return token
 
 
 async def anyone(connection: ASGIConnection[Any, Any, Any, Any], route: BaseRouteHandler) -> None:
@@ -126,12 +131,17 @@ def admin_with_cookie(name: str, audience: str) -> Guard:
 
 async def same_origin(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
     """The guard against forms and scripts of other sites. What sends neither header is no browser, and nobody can make it send anything."""
+    if is_foreign(connection):
+        raise ForeignOrigin
+
+
+def is_foreign(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
+    """Whether a page of another site has sent this."""
     site = connection.headers.get("sec-fetch-site")
     origin = connection.headers.get("origin")
-    if site not in (None, "same-origin", "none"):
-        raise ForeignOrigin
-    if site is None and origin is not None and origin.partition("://")[2] != connection.headers.get("host"):
-        raise ForeignOrigin
+    if site is not None:
+        return site not in ("same-origin", "none")
+    return origin is not None and origin.partition("://")[2] != connection.headers.get("host")
 
 
 async def _let_in(connection: ASGIConnection[Any, Any, Any, Any], token: str, audience: str) -> None:

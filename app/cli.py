@@ -4,43 +4,27 @@ Each command imports what it needs itself: `up` has servers to start, and must n
 """
 
 import json
-import os
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 import click
 import msgspec
 
 from app import settings as configuration
+from app.command_line import PositionOrTime, house_at, loaded_settings, run
 from app.settings import Settings, SettingsError
+from app.state.commands import state
 
 if TYPE_CHECKING:
-    from app.bootstrap import House
     from bus.message import Command
 
 R = TypeVar("R")
 MOST_AT_ONCE = 10_000
-MAX_POSITION = 2**63 - 1
-
-
-class PositionOrTime(click.ParamType["int | datetime"]):
-    """A position of the feed, or a time with its offset from UTC."""
-
-    name = "position or time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | datetime:
-        try:
-            if value.isascii() and value.isdigit():
-                return msgspec.convert(int(value), Annotated[int, msgspec.Meta(le=MAX_POSITION)])
-            return msgspec.convert(value, Annotated[datetime, msgspec.Meta(tz=True)]).astimezone(UTC)
-        except (msgspec.ValidationError, OverflowError):
-            self.fail(f"{value!r} is neither a position, such as 4711, nor a time, such as 2026-11-20T00:00:00Z.", param, ctx)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -48,39 +32,7 @@ def main() -> None:
     """FluentPro: the backend in which working adults practise professional English."""
 
 
-def _settings() -> Settings:
-    try:
-        return configuration.load(os.environ)
-    except SettingsError as error:
-        raise click.ClickException(str(error)) from None
-
-
-def _run(work: Callable[[Settings], Coroutine[Any, Any, None]], *, process: str) -> None:
-    """With settings that name real servers; whatever stops the start is one message and exit status 1."""
-    import uvloop
-
-    from app import logs
-    from bus.message import Refusal, Unavailable
-    from bus.registry import CannotStart
-
-    async def checked(settings: Settings) -> None:
-        await configuration.require(settings)
-        try:
-            await work(settings)
-        except (OSError, Unavailable):
-            if problems := await configuration.unreachable(settings):
-                raise SettingsError(problems) from None
-            raise
-
-    try:
-        settings = configuration.resolve(_settings())
-        logs.configure(settings, process=process)
-        uvloop.run(checked(settings))
-    except (SettingsError, CannotStart) as error:
-        raise click.ClickException(str(error)) from None
-    except Refusal as refusal:
-        fields = [f"  {error.field.removeprefix('/')}: {error.message}" for error in refusal.errors]
-        raise click.ClickException("\n".join([refusal.detail, *fields])) from None
+main.add_command(state)
 
 
 @main.command()
@@ -89,7 +41,7 @@ def up(*, die_with_parent: bool) -> None:
     """Run everything: embedded servers unless URLs are set, web, relay and worker."""
     from app import supervisor
 
-    sys.exit(supervisor.up(_settings(), die_with_parent=die_with_parent))
+    sys.exit(supervisor.up(loaded_settings(), die_with_parent=die_with_parent))
 
 
 @main.command()
@@ -97,7 +49,7 @@ def web() -> None:
     """Serve HTTP."""
     from app import processes
 
-    _run(processes.web, process="web")
+    run(processes.web, process="web")
 
 
 @main.command()
@@ -105,7 +57,7 @@ def relay() -> None:
     """Number and publish events, hand over commands. Any number may run; one leads."""
     from app import processes
 
-    _run(processes.relay, process="relay")
+    run(processes.relay, process="relay")
 
 
 @main.command()
@@ -113,7 +65,7 @@ def worker() -> None:
     """Run reactions, retries, jobs and schedules."""
     from app import processes
 
-    _run(processes.worker, process="worker")
+    run(processes.worker, process="worker")
 
 
 @main.command()
@@ -135,13 +87,13 @@ def migrate(revise: str | None, *, and_seed: bool, check: bool) -> None:
         if and_seed:
             await _seeded(settings)
 
-    _run(work, process="migrate")
+    run(work, process="migrate")
 
 
 @main.command()
 def seed() -> None:
     """Put in place what every installation needs; safe to repeat."""
-    _run(_seeded, process="seed")
+    run(_seeded, process="seed")
 
 
 async def _seeded(settings: Settings) -> None:
@@ -151,7 +103,7 @@ async def _seeded(settings: Settings) -> None:
     from domain.catalogue.commands import SeedCatalogue
     from domain.practice.commands import SeedScenarios
 
-    async with _house(settings) as house:
+    async with house_at(settings) as house:
         await house.bus.execute(EnsureSigningKey(), by=SYSTEM)
         try:
             await house.bus.execute(SeedCatalogue(), by=SYSTEM)
@@ -160,23 +112,11 @@ async def _seeded(settings: Settings) -> None:
             raise click.ClickException(f"The seed files of this build cannot be used:\n{error}") from None
 
 
-@asynccontextmanager
-async def _house(settings: Settings) -> "AsyncGenerator[House]":
-    """For whoever sits at this terminal."""
-    from app.bootstrap import open_house
-    from db.migrate import lacks, revision
-
-    async with open_house(settings) as house:
-        if lacks(await revision(house.database)):
-            raise click.ClickException("The database lacks a migration of this build: run `fluentpro migrate` first.")
-        yield house
-
-
 async def _executed(settings: Settings, command: "Command[R]") -> R:
     """What the command answers."""
     from bus.message import SYSTEM
 
-    async with _house(settings) as house:
+    async with house_at(settings) as house:
         return await house.bus.execute(command, by=SYSTEM)
 
 
@@ -185,7 +125,7 @@ async def _executed(settings: Settings, command: "Command[R]") -> R:
 def config(*, as_json: bool) -> None:
     """Print the effective settings, secrets masked."""
     try:
-        shown = configuration.masked(_settings())
+        shown = configuration.masked(loaded_settings())
     except SettingsError as error:
         raise click.ClickException(str(error)) from None
     click.echo(msgspec.json.encode(shown).decode() if as_json else "\n".join(f"{name} = {value}" for name, value in shown.items()))
@@ -245,7 +185,7 @@ def create(email: str, full_name: str, date_of_birth: datetime, *, password_stdi
         profile = await _executed(settings, command)
         click.echo(f"{profile.email} is an admin: {profile.id}")
 
-    _run(work, process="admin")
+    run(work, process="admin")
 
 
 @main.group()
@@ -263,11 +203,11 @@ def replay_events(area: str, start: "int | datetime", upto: int | None, stream: 
     from app.replay import Range, replay
 
     async def work(settings: Settings) -> None:
-        async with _house(settings) as house:
+        async with house_at(settings) as house:
             written = await replay(house, Range(area=area, start=start, upto=upto), stream)
         click.echo(f"{written} events of {area} were written to {stream}.")
 
-    _run(work, process="events")
+    run(work, process="events")
 
 
 @main.group()
@@ -283,7 +223,7 @@ def list_dead(reaction: str | None, limit: int, *, as_json: bool) -> None:
     """List them, the newest first."""
 
     async def work(settings: Settings) -> None:
-        async with _house(settings) as house:
+        async with house_at(settings) as house:
             letters = await house.reads.operations.dead_letters(reaction=reaction, limit=limit)
         for letter in letters:
             parked = f", {letter.parked} parked behind it" if letter.parked else ""
@@ -293,7 +233,7 @@ def list_dead(reaction: str | None, limit: int, *, as_json: bool) -> None:
         if not letters and not as_json:
             click.echo("There are no dead letters.", err=True)
 
-    _run(work, process="dead")
+    run(work, process="dead")
 
 
 @dead.command()
@@ -302,11 +242,11 @@ def show(letter: UUID) -> None:
     """Print one as JSON: its error, its tries, its envelope, and what is parked behind it."""
 
     async def work(settings: Settings) -> None:
-        async with _house(settings) as house:
+        async with house_at(settings) as house:
             details = await house.reads.operations.dead_letter(letter)
         click.echo(msgspec.json.format(msgspec.json.encode(details)).decode())
 
-    _run(work, process="dead")
+    run(work, process="dead")
 
 
 @dead.command()
@@ -338,7 +278,7 @@ def _decide(letters: tuple[UUID, ...], reaction: str | None, decision: "Callable
 
     async def work(settings: Settings) -> None:
         refused = 0
-        async with _house(settings) as house:
+        async with house_at(settings) as house:
             all_of_it = [] if reaction is None else await house.reads.operations.dead_letters(reaction=reaction, limit=MOST_AT_ONCE)
             for letter in letters or [one.id for one in all_of_it]:
                 try:
@@ -356,7 +296,7 @@ def _decide(letters: tuple[UUID, ...], reaction: str | None, decision: "Callable
         if refused:
             raise click.ClickException(f"{refused} of the dead letters were refused.")
 
-    _run(work, process="dead")
+    run(work, process="dead")
 
 
 @main.group()
@@ -373,7 +313,7 @@ def key() -> None:
     async def work(settings: Settings) -> None:
         click.echo(public_key(Sealer(settings.secret_key)))
 
-    _run(work, process="audit")
+    run(work, process="audit")
 
 
 @audit.command()
@@ -395,12 +335,12 @@ def verify(paths: tuple[Path, ...], keys: tuple[str, ...], *, as_json: bool) -> 
     verdicts: list[Verdict] = []
 
     async def work(settings: Settings) -> None:
-        async with _house(settings) as house, opened(settings.database_url) as evidence:
+        async with house_at(settings) as house, opened(settings.database_url) as evidence:
             trusted = frozenset({public_key(house.sealer), *keys})
             where = paths or (settings.checkpoint_path,)
             verdicts.append(await Verification(evidence, where, trusted, now=house.clock(), progress=partial(click.echo, err=True)).run())
 
-    _run(work, process="audit")
+    run(work, process="audit")
     (verdict,) = verdicts
     click.echo(msgspec.json.encode(verdict) if as_json else as_text(verdict))
     sys.exit(0 if verdict.ok else 1)

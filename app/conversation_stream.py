@@ -25,7 +25,7 @@ from bus.transport import AWAY
 from bus.work import stopping
 from db.practice.log import CHANNEL, DELTA, LogRow, news_in
 from db.reads import Reads
-from domain.practice.model import EVENTS
+from domain.practice.state import EVENTS
 from handlers.ports import PersonKey
 
 log = structlog.get_logger("conversations")

@@ -1,7 +1,8 @@
 """`create_app`: the web process as Litestar sees it."""
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
+from datetime import timedelta
 from types import ModuleType
 from typing import Annotated, Any, cast
 
@@ -15,15 +16,18 @@ from redis.asyncio import Redis
 
 from app.api import (
     accounts,
+    admin_conversations,
     asyncapi,
     audit,
     catalogue,
+    connections,
     dead_letters,
     events,
     health,
     pages,
     role_matches,
     role_submissions,
+    sockets,
     tickets,
 )
 from app.api.catalogue_admin import entries as catalogue_entries
@@ -32,14 +36,17 @@ from app.api.catalogue_admin import roles as catalogue_roles
 from app.api.cursors import Cursors
 from app.api.envelope import Meta
 from app.api.onboarding import funnel, journey
-from app.api.practice import conversations, scenario_files, scenarios, streams
+from app.api.practice import acting, conversations, drafts, scenario_files, scenarios, streams
+from app.api.practice import sockets as conversation_sockets
 from app.api.practice.streams import ConversationStreams
 from app.auth import Authentication
 from app.bootstrap import House, Ports, open_house
+from app.connections import Connections
 from app.conversation_stream import ConversationHub
 from app.errors import exception_handlers
 from app.jobs_page import jobs_page
 from app.middleware import around
+from app.ports.drafts import RedisDrafts
 from app.ratelimit import Limit, RateLimit
 from app.settings import Settings
 from app.streaming import Hub, PersonalFeed
@@ -91,9 +98,13 @@ def create_app(
             conversation_hub = ConversationHub(settings.redis_url)
             hub.heard.append(conversation_hub.heard)
             app.state.conversation_streams = ConversationStreams(conversation_hub, hub, house.reads, house.vault, house.clock)
+            app.state.connections = connected = Connections(
+                settings.redis_url, ttl=settings.connection_ttl, clock=house.clock, new_id=house.new_id
+            )
+            app.state.drafts = kept = RedisDrafts(settings.redis_url, timedelta(days=settings.draft_days).total_seconds())
             app.state.jobs = jobs = make_queue(settings.redis_url)
             try:
-                async with hub.running(), conversation_hub.running(), limiter:
+                async with hub.running(), conversation_hub.running(), connected.running(), aclosing(kept), limiter:
                     yield
             finally:
                 await close_queue(jobs)
@@ -111,6 +122,7 @@ def create_app(
                     accounts.get_own_profile,
                     accounts.change_own_profile,
                     events.stream_own_events,
+                    sockets.follow,
                     catalogue.list_languages,
                     catalogue.list_industries,
                     catalogue.list_hierarchy_levels,
@@ -136,6 +148,10 @@ def create_app(
                     dead_letters.replay_dead_letter,
                     dead_letters.drop_dead_letter,
                     audit.search_audit_trail,
+                    connections.list_connections,
+                    admin_conversations.list_admin_conversations,
+                    admin_conversations.inspect_conversation,
+                    admin_conversations.list_admin_versions,
                     role_matches.match_roles,
                     catalogue_entries.list_admin_entries,
                     catalogue_entries.add_entry,
@@ -156,17 +172,21 @@ def create_app(
                     conversations.get_conversation,
                     conversations.change_conversation,
                     conversations.delete_conversation,
-                    conversations.submit_turn,
-                    conversations.retry_turn,
-                    conversations.stop_answer,
-                    conversations.undo_action,
-                    conversations.redo_action,
-                    conversations.end_scene,
-                    conversations.fork_conversation,
+                    acting.submit_turn,
+                    acting.retry_turn,
+                    acting.stop_answer,
+                    acting.undo_action,
+                    acting.redo_action,
+                    acting.end_scene,
+                    acting.fork_conversation,
                     conversations.list_versions,
                     conversations.list_attempts,
                     conversations.export_conversation,
                     streams.stream_conversation,
+                    conversation_sockets.converse,
+                    drafts.keep_draft,
+                    drafts.get_draft,
+                    drafts.drop_draft,
                     scenarios.list_scenarios,
                     scenarios.get_scenario,
                     scenarios.write_scenario,
@@ -197,6 +217,8 @@ def create_app(
             "reads": Provide(provide_reads, sync_to_thread=False),
             "authentication": Provide(provide_authentication, sync_to_thread=False),
             "feed": Provide(provide_feed, sync_to_thread=False),
+            "connections": Provide(provide_connections, sync_to_thread=False),
+            "drafts": Provide(provide_drafts, sync_to_thread=False),
             "conversation_streams": Provide(provide_conversation_streams, sync_to_thread=False),
             "actor": Provide(provide_actor, sync_to_thread=False),
             "trace": Provide(provide_trace, sync_to_thread=False),
@@ -237,6 +259,14 @@ def provide_authentication(state: State) -> Authentication:
 
 def provide_conversation_streams(state: State) -> ConversationStreams:
     return cast("ConversationStreams", state.conversation_streams)
+
+
+def provide_connections(state: State) -> Connections:
+    return cast("Connections", state.connections)
+
+
+def provide_drafts(state: State) -> RedisDrafts:
+    return cast("RedisDrafts", state.drafts)
 
 
 def provide_feed(state: State) -> PersonalFeed:

@@ -39,8 +39,8 @@ class RequestContext:
     """Gives a request its `Trace` (in `scope["state"]["trace"]`), its answer the headers of the house, and the log its one line.
 
     The line is written when the answer ends, a stream's too. It takes from the state what others put there: the `actor`, the `outcome` of a
-    request that was refused, and `headers` (names and values) for an answer that is not made yet. Query strings are not logged: they may
-    hold what opens something.
+    request that was refused, the code with which a WebSocket was `closed`, and `headers` (names and values) for an answer that is not made
+    yet. Query strings are not logged: they may hold what opens something.
     """
 
     def __init__(self, app: ASGIApp, new_id: Callable[[], UUID]) -> None:
@@ -92,7 +92,7 @@ class RequestContext:
                 method=scope["method"] if scope["type"] == "http" else "WEBSOCKET",
                 route=cast("Mapping[str, Any]", scope).get("path_template"),
                 path=path,
-                status=status,
+                status=status or state.get("closed", 0),
                 ms=round((time.perf_counter() - begun) * 1000, 1),
                 actor=str(actor or ANONYMOUS),
                 outcome=outcome,

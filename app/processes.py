@@ -2,9 +2,12 @@
 
 import asyncio
 import gc
+import logging
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Mapping, Sequence
+from http import HTTPStatus
 from types import FrameType, ModuleType
 from typing import Any, cast
 
@@ -13,11 +16,15 @@ import uvicorn
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
+from websockets.http11 import Request
 
 from app.bootstrap import Ports, open_house
 from app.describe import registry_of_the_house
 from app.main import create_app
 from app.settings import Settings
+from app.sockets import LARGEST
 from app.streaming import CONNECTION, Hub
 from bus.message import Command
 from tasks.crontab import CRONTAB
@@ -27,6 +34,11 @@ from tasks.worker import make_worker
 log = structlog.get_logger("process")
 
 REQUEST_GRACE = 5
+# How long a client that does not read may leave a closed WebSocket lying there.
+CLOSE_GRACE = 2.0
+# uvicorn writes a line with the query string for every WebSocket; ours come from the middleware, and leave it out.
+SOCKETS = logging.getLogger("uvicorn.websockets")
+SOCKETS.setLevel(logging.WARNING)
 
 
 class Protocol(HttpToolsProtocol):
@@ -35,6 +47,46 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         cast("dict[str, Any]", self.scope)["extensions"] = {CONNECTION: {"transport": self.transport}}
+
+
+class SocketProtocol(WebSocketsSansIOProtocol):
+    """Lets the application close a connection that is full, and tells it of the pings of a client; see `app.sockets.Wire`."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.logger = SOCKETS
+        self.heard_at = 0.0
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        if self.response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+            cast("dict[str, Any]", self.scope)["extensions"][CONNECTION] = {"transport": self.transport, "wire": self}
+
+    def handle_ping(self) -> None:
+        self.heard_at = time.monotonic()
+        if self.transport.get_write_buffer_size() > LARGEST:
+            # Every ping is answered, whoever sends them: without this they would be answered into memory.
+            self.transport.abort()
+        else:
+            super().handle_ping()
+
+    def handle_pong(self, event: Frame) -> None:
+        if self.pending_ping_payload is None:
+            # Not the answer to our own, which a library gives for anybody: a heartbeat.
+            self.heard_at = time.monotonic()
+        super().handle_pong(event)
+
+    def cut(self, code: int, reason: str) -> None:
+        if self.close_sent or self.transport.is_closing():
+            return
+        self.conn.send_close(code, reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        # What still comes is thrown away until the client closes too; closing at once would take our last words from it.
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(CLOSE_GRACE, self.transport.abort)
 
 
 class Server(uvicorn.Server):
@@ -58,7 +110,10 @@ class Server(uvicorn.Server):
 async def web(settings: Settings, *, modules: tuple[ModuleType, ...] = (), routes: Sequence[HTTPRouteHandler] = ()) -> None:
     """Serve HTTP until SIGTERM or SIGINT; requests that run then have five seconds to end. Raises `CannotStart`."""
     registry_of_the_house()  # Before the lifespan, in whose trace the list of what is missing would drown.
-    app = create_app(settings, modules=modules, routes=routes)
+    await server_of(settings, create_app(settings, modules=modules, routes=routes)).serve()
+
+
+def server_of(settings: Settings, app: Litestar) -> Server:
     config = uvicorn.Config(
         cast("Any", app),
         host=settings.host,
@@ -69,13 +124,14 @@ async def web(settings: Settings, *, modules: tuple[ModuleType, ...] = (), route
         log_config=None,
         access_log=False,
         server_header=False,
-        ws="none",
+        ws=SocketProtocol,
+        ws_max_size=LARGEST,
+        ws_per_message_deflate=False,
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies or None,
         timeout_graceful_shutdown=REQUEST_GRACE,
     )
-    server = Server(config, app)
-    await server.serve()
+    return Server(config, app)
 
 
 async def relay(settings: Settings, *, modules: tuple[ModuleType, ...] = ()) -> None:

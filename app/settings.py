@@ -69,6 +69,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `scripted_pace`. `llm_fallback_models` are asked, in their order, when `llm_model` fails; one turn makes at most `llm_attempts` calls.
     Prices are for a million tokens. `tokens_of_context` bounds the exchanges that a model is told of, and not the rules and the facts. A
     conversation of which more than `snapshot_every` events would have to be folded is kept as a snapshot.
+
+    A WebSocket over which nothing was said for `socket_idle` is closed, and one that cannot take a message for `socket_patience`. A
+    connection of which its process has not spoken for `connection_ttl` counts as gone.
     """
 
     env: Env = "development"
@@ -112,6 +115,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     turns_at_once: Count = 500
     log_days: Count = 30
     snapshot_every: Count = 50
+
+    socket_idle: Seconds = 3600.0
+    socket_patience: Seconds = 10.0
+    connection_ttl: Seconds = 30.0
+    draft_days: Count = 7
 
     database_pool: Count = 10
     hash_concurrency: Count = 2

@@ -233,7 +233,7 @@ class PersonalFeed:
     def __init__(
         self, hub: Hub, reads: Reads, *, seen: Collection[str], clock: Clock, kept_days: int, ping: float = PING, life: float = LIFE
     ) -> None:
-        self._hub, self._reads, self._seen, self._clock = hub, reads, frozenset(seen), clock
+        self.hub, self._reads, self._seen, self._clock = hub, reads, frozenset(seen), clock
         self._kept_days, self._ping, self._life = kept_days, ping, life
 
     async def resumption(self, subject: UUID, last_event_id: str | None) -> Resumption:
@@ -264,9 +264,9 @@ class PersonalFeed:
         ends_at = time.monotonic() + min(self._life, (until - self._clock()).total_seconds())
         position = start.position
         ping_at = time.monotonic() + self._ping
-        with self._hub.subscribed(subject, session, ends_at=ends_at, connection=connection) as subscription:
-            while not subscription.ended and not self._hub.closing and time.monotonic() < ends_at:
-                found = await self._past(position, subscription)
+        with self.hub.subscribed(subject, session, ends_at=ends_at, connection=connection) as subscription:
+            while not subscription.ended and not self.hub.closing and time.monotonic() < ends_at:
+                found = await self.past(position, subscription)
                 for envelope in found:
                     if (envelope.position or 0) > position:
                         position = envelope.position or 0
@@ -279,13 +279,13 @@ class PersonalFeed:
                     yield b": ping\n\n"
                     ping_at = time.monotonic() + self._ping
                 due = min(ping_at, ends_at) - time.monotonic()
-                await subscription.news(min(due, DOWN_POLL) if self._hub.down or subscription.behind else due)
-            if not subscription.ended or self._hub.closing:
+                await subscription.news(min(due, DOWN_POLL) if self.hub.down or subscription.behind else due)
+            if not subscription.ended or self.hub.closing:
                 yield control("stream.reconnect", {})
 
-    async def _past(self, position: int, subscription: Subscription) -> list[Envelope]:
+    async def past(self, position: int, subscription: Subscription) -> list[Envelope]:
         """What was queued; from the database what was missed, and everything while Redis is down."""
-        if not subscription.behind and not self._hub.down:
+        if not subscription.behind and not self.hub.down:
             return subscription.taken()
         subscription.catching_up()
         try:
@@ -299,7 +299,13 @@ class PersonalFeed:
 
 def frame(envelope: Envelope) -> bytes:
     """One event: its position is the id, its wire name the type."""
-    document = {
+    data = msgspec.json.encode(document(envelope))
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (envelope.position or 0, envelope.name.encode(), data)
+
+
+def document(envelope: Envelope) -> dict[str, Any]:
+    """An event as it is told to the person whom it concerns."""
+    return {
         "id": envelope.id,
         "type": envelope.name,
         "version": envelope.version,
@@ -308,7 +314,6 @@ def frame(envelope: Envelope) -> bytes:
         "correlation_id": envelope.trace.correlation_id,
         "data": envelope.data,
     }
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (envelope.position or 0, envelope.name.encode(), msgspec.json.encode(document))
 
 
 def control(name: str, data: dict[str, object]) -> bytes:

@@ -1,7 +1,7 @@
 """What the bus needs from others, as protocols, and the unit of work as a handler sees it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Literal, NoReturn, Protocol, TypeVar
@@ -233,6 +233,20 @@ def stopping() -> bool:
     """Whether this task was cancelled: an outage that is met while it cleans up would otherwise take the place of the cancellation."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+async def ended(tasks: Collection[asyncio.Task[Any]], *, patience: float = 1.0) -> None:
+    """Cancel these tasks until they have ended, again after each so many seconds.
+
+    For before Python 3.12 a cancellation is lost that comes together with what `asyncio.wait_for` waits for, and redis-py sends every
+    command that way. A loop of ours sees to it by `stopping`; whatever else runs would run to its own end.
+    """
+    waiting = set(tasks)
+    while waiting:
+        for task in waiting:
+            task.cancel()
+        _, waiting = await asyncio.wait(waiting, timeout=patience)
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class AlreadyDone(Exception):

@@ -13,7 +13,7 @@ from bus.inbox import Inbox
 from bus.message import Envelope, Unavailable
 from bus.registry import Plan, Registry
 from bus.transport import Reader, Streams
-from bus.work import Clock, Leader, Ledger, LostLease, stopping
+from bus.work import Clock, Leader, Ledger, LostLease, ended, stopping
 
 log = structlog.get_logger("worker")
 
@@ -104,8 +104,7 @@ class Worker:
                 await starting
                 log.warning("reader_stopped", reaction=plan.name, paused=plan.name in self._inbox.paused)
         finally:
-            starting.cancel()
-            await asyncio.gather(starting, return_exceptions=True)
+            await ended([starting])
             await asyncio.shield(reader.stop())
             if leader is not None:
                 await asyncio.shield(self._ledger.leave(leader, now=self._clock()))

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import structlog
 
-from bus.work import stopping
+from bus.work import ended, stopping
 from db.connection import LOST, Database, connect
 
 log = structlog.get_logger("bell")
@@ -88,8 +88,7 @@ async def _background(work: Coroutine[None, None, None]) -> AsyncGenerator[None,
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await ended([task], patience=2.0)
 
 
 def _setting(event: asyncio.Event) -> Callable[..., None]:

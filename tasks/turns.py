@@ -8,7 +8,7 @@ import structlog
 
 from bus.dispatch import Bus
 from bus.message import SYSTEM, Unavailable
-from bus.work import stopping
+from bus.work import ended, stopping
 from domain.practice.commands import AnswerTurn
 
 log = structlog.get_logger("turns")
@@ -42,10 +42,7 @@ class TurnQueue:
                     await asyncio.sleep(OUTAGE)
                 await self._heard(POLL)
         finally:
-            driven = list(self._driven.values())
-            for task in driven:
-                task.cancel()
-            await asyncio.gather(*driven, return_exceptions=True)
+            await ended(list(self._driven.values()))
             try:
                 await self._let_go()
             except Unavailable as outage:

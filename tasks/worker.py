@@ -16,6 +16,7 @@ from bus.dispatch import Bus
 from bus.inbox import Inbox
 from bus.message import SYSTEM, Command
 from bus.pipeline import Once
+from bus.work import ended
 from tasks.queue import FUNCTION
 
 log = structlog.get_logger("jobs")
@@ -40,12 +41,7 @@ class QuietWorker(Worker[Any]):
 
     async def stop(self) -> None:
         self.event.set()
-        upkeep = set(self._upkeep)
-        while upkeep:
-            # More than once: before Python 3.12 a cancellation that meets a connection just made is swallowed with it.
-            for task in upkeep:
-                task.cancel()
-            _, upkeep = await asyncio.wait(upkeep, timeout=0.1)
+        await ended(self._upkeep, patience=0.1)
         await super().stop()
 
 

@@ -11,6 +11,7 @@ from litestar.response import Stream
 
 from app.api.accounts import own
 from app.auth import signed_in
+from app.connections import Connections
 from app.openapi import problems
 from app.streaming import CONNECTION, PersonalFeed
 from app.tokens import Claims
@@ -48,6 +49,7 @@ data: {"id":"0199a8a0-0000-7000-8000-000000000000","type":"accounts.signed_in","
 async def stream_own_events(
     request: Request[Any, Any, Any],
     feed: NamedDependency[PersonalFeed],
+    connections: NamedDependency[Connections],
     actor: NamedDependency[Actor],
     last_event_id: LastEventId = None,
     last_event_id_in_query: LastEventIdInQuery = None,
@@ -57,8 +59,9 @@ async def stream_own_events(
     start = await feed.resumption(account, last_event_id or last_event_id_in_query or None)
     extensions = cast("dict[str, Any]", cast("Mapping[str, Any]", request.scope).get("extensions") or {})
     connection = extensions.get(CONNECTION, {}).get("transport")
+    stream = feed.stream(account, claims.session, start, until=claims.expires_at, connection=connection)
     return Stream(
-        feed.stream(account, claims.session, start, until=claims.expires_at, connection=connection),
+        connections.counted(stream, account, claims.session),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )

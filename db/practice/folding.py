@@ -14,7 +14,8 @@ from bus.message import SYSTEM, Envelope, Personal, Trace
 from db.connection import Driver, Row
 from domain.practice import events
 from domain.practice.errors import UnknownConversation, UnknownVersion
-from domain.practice.model import EVENTS, Conversation, LostHistory, Recorded, State
+from domain.practice.model import Conversation
+from domain.practice.state import EVENTS, LostHistory, Recorded, State
 
 log = structlog.get_logger("practice")
 

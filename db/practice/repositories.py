@@ -12,7 +12,8 @@ from db.practice.folding import SNAPSHOT_EVERY, encoded, fold, fold_whole
 from db.practice.log import LogRow, fact, pieces_of
 from domain.practice.errors import UnknownConversation
 from domain.practice.events import ConversationEvent
-from domain.practice.model import Conversation, Recorded
+from domain.practice.model import Conversation
+from domain.practice.state import Recorded
 from domain.types import AccountId
 
 Outcome = Literal["answered", "stopped", "failed", "orphaned"]

@@ -63,7 +63,7 @@ class Scenarios:
 
     async def find_own(self, scenario: UUID, account: UUID) -> KeptScenario | None:
         """Locked until the end of the transaction."""
-        row = await self._driver.fetchrow(f"SELECT {KEPT} FROM scenarios WHERE id = $1 FOR UPDATE", scenario, account)
+        row = await self._driver.fetchrow(f"SELECT {KEPT} FROM scenarios WHERE id = $1 AND owner = $2 FOR UPDATE", scenario, account)
         return None if row is None else kept_scenario(row)
 
     async def keep_own(self, scenario: UUID, account: UUID, about: Scenario, *, sealed: bytes, now: datetime) -> None:

@@ -5,6 +5,7 @@ from db.reads.accounts import AccountReads
 from db.reads.audit import AuditReads
 from db.reads.catalogue import CatalogueReads
 from db.reads.catalogue_admin import CatalogueAdminReads
+from db.reads.conversations_admin import ConversationAdminReads
 from db.reads.feed import FeedReads
 from db.reads.funnel import FunnelReads
 from db.reads.onboarding import OnboardingReads
@@ -31,3 +32,4 @@ class Reads:
         self.operations = OperationReads(database)
         self.scenarios = ScenarioReads(database)
         self.practice = PracticeReads(database)
+        self.conversations_admin = ConversationAdminReads(database)

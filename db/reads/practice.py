@@ -9,7 +9,8 @@ from db.connection import Database
 from db.practice.folding import fold, history, version_at
 from db.practice.log import LogRow, pieces_of, row_of
 from domain.practice.errors import UnknownConversation, UnknownVersion
-from domain.practice.model import Conversation, Recorded
+from domain.practice.model import Conversation
+from domain.practice.state import Recorded
 from domain.types import AccountId
 
 

@@ -8,9 +8,9 @@ from msgspec import UNSET, UnsetType
 
 from bus.message import Command, FieldError
 from domain.practice.events import Settings
-from domain.practice.model import Phase
 from domain.practice.prompt import Scene
 from domain.practice.scenario import Scenario
+from domain.practice.state import Phase
 from domain.types import AccountId
 
 

@@ -10,8 +10,9 @@ import msgspec
 from bus.message import Personal
 from domain.practice.coach import Span
 from domain.practice.events import Settings
-from domain.practice.model import Conversation, Phase, Status, Turn
+from domain.practice.model import Conversation
 from domain.practice.report import Recommendation, Report
+from domain.practice.state import Phase, Status, Turn
 
 Open = Callable[[Personal], str]
 

@@ -28,10 +28,11 @@ from domain.practice.commands import (
     WriteReport,
 )
 from domain.practice.errors import BudgetSpent, UnknownConversation, UnknownScenario
-from domain.practice.model import Conversation, Turn
+from domain.practice.model import Conversation
 from domain.practice.prompt import Exchange, Scene, fitted, tokens
 from domain.practice.scenario import Level, Scenario
 from domain.practice.scripts import met_criteria
+from domain.practice.state import Turn
 from handlers.ports import Clock, ContentRefused, Ended, LanguageModel, NewId, PersonKey, PracticeLimits, ProviderRefused, StreamLog, Vault
 from handlers.practice.conversations import scenario_of
 from handlers.practice.keeping import end_calls, end_stopped, keep, key_of, reserve_call, shown
@@ -40,7 +41,7 @@ log = structlog.get_logger("practice")
 
 MOST_ATTEMPTS = 20
 """After so many, whatever ends the workers of a turn is taken to be the turn itself."""
-WHOLE = 12
+WHOLE = 6
 """So many exchanges without a summary are told whole, at most; then the older half of them is summarised."""
 
 

@@ -4,7 +4,6 @@ from datetime import datetime
 from uuid import UUID
 
 import msgspec
-from domain.practice.report import Said, recommend, write_report
 
 from bus.registry import handles
 from db.practice.repositories import Held
@@ -13,7 +12,8 @@ from domain.practice.coach import Span, coach
 from domain.practice.commands import CoachTurn, SummariseConversation, WriteReport
 from domain.practice.errors import UnknownConversation
 from domain.practice.events import Recommended
-from domain.practice.model import Turn
+from domain.practice.report import Said, recommend, write_report
+from domain.practice.state import Turn
 from domain.practice.summary import summarised
 from domain.types import AccountId
 from handlers.ports import Clock, PersonKey, Vault

@@ -34,8 +34,9 @@ from domain.practice.commands import (
 )
 from domain.practice.errors import UnknownScenario
 from domain.practice.events import ConversationEvent, ConversationStarted, RetryRequested, TurnAccepted
-from domain.practice.model import Conversation, Recorded
+from domain.practice.model import Conversation
 from domain.practice.scenario import Scenario
+from domain.practice.state import Recorded
 from domain.types import AccountId
 from handlers.ports import Clock, NewId, PersonKey, PracticeLimits, Vault
 from handlers.practice.keeping import ask_coach, end_stopped, keep, key_of, moved, reserve_call, sealed, shown

@@ -55,7 +55,8 @@ async def seed_scenarios(cmd: SeedScenarios, work: Work, seeds: ScenarioSeeds, c
     await work.scenarios.keep([*new, *changed], now=now)
     await work.scenarios.apply(due, seeds.digests, now=now)
     await work.scenarios.withdraw(gone, now=now)
-    work.record(ScenariosSeeded(added=len(new), changed=len(changed), withdrawn=len(gone)))
+    if new or changed or gone:
+        work.record(ScenariosSeeded(added=len(new), changed=len(changed), withdrawn=len(gone)))
 
 
 def _is_due(scenario: Scenario, digest: bytes, applied: tuple[int, bytes] | None) -> bool:

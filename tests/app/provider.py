@@ -13,8 +13,11 @@ import msgspec
 DIMENSIONS = 8
 STALL: Final = b"(stalls)"
 """In place of an event: nothing more comes until the client has gone."""
+DRIP: Final = b"(drips)"
+"""The same, but that events without text keep coming."""
 CUT: Final = b"(cut)"
 """In place of an event: the connection is closed in the middle of the answer."""
+_DRIP: Final = 0.02
 DONE: Final = b"data: [DONE]\n\n"
 Body = dict[str, Any]
 
@@ -128,22 +131,22 @@ class Provider:
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         writer.write(f"HTTP/1.1 {answer.status} Told\r\n{head}\r\n".encode())
         for sent in answer.events:
-            if sent in (STALL, CUT):
-                await writer.drain()
-                if sent == STALL and await self._goes(reader):
+            await writer.drain()
+            if sent in (STALL, DRIP, CUT):
+                if sent != CUT and await self._goes(reader, writer, dripping=sent == DRIP):
                     self.left += 1
                 return False
-            writer.write(f"{len(sent):x}\r\n".encode() + sent + b"\r\n")
-            await writer.drain()
+            writer.write(_chunked(sent))
         writer.write(b"0\r\n\r\n")
         await writer.drain()
         return True
 
-    async def _goes(self, reader: asyncio.StreamReader) -> bool:
+    async def _goes(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, dripping: bool) -> bool:
         """Whether the client has closed the connection; False when the server stops before."""
         waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(reader.read(1)), asyncio.ensure_future(self._stopped.wait())]
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            while not (await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED, timeout=_DRIP if dripping else None))[0]:
+                writer.write(_chunked(chunk("")))
             return waits[0].done()
         finally:
             for wait in waits:
@@ -163,6 +166,10 @@ async def provider() -> AsyncGenerator[Provider]:
         serving.stop()
         server.close()
         await server.wait_closed()
+
+
+def _chunked(sent: bytes) -> bytes:
+    return f"{len(sent):x}\r\n".encode() + sent + b"\r\n"
 
 
 def _packed(vector: list[float]) -> str:

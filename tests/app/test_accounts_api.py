@@ -14,23 +14,20 @@ import msgspec
 import pytest
 
 from app.auth import AUDIENCE
-from app.bootstrap import House, Ports, make_registry
+from app.bootstrap import PORTS, House, Ports, make_registry
 from app.embedded import free_port
 from app.ports.fingerprint import HmacFingerprint
 from app.ports.passwords import Argon2Passwords
-from app.ports.scripted_model import ScriptedModel
 from app.settings import Settings
 from app.tokens import SigningKey
 from bus.dispatch import Bus
 from bus.message import ANONYMOUS
 from db.reads import Reads
-from db.seeds import load as load_seeds
 from domain.accounts.commands import SignIn
 from domain.accounts.errors import BadCredentials
 from domain.types import Secret
-from handlers.ports import Embedder, Fingerprint, KeyMaker, LanguageModel, Mailer, NewSigningKey, Passwords, SeedSource
+from handlers.ports import Fingerprint, Passwords
 from tests.app.client import LOG_IN, ME, PASSWORD, SIGN_UP, Door, Person, door, person, sign_up, web, wrong_fields
-from tests.roles import ScriptedEmbedder
 from tests.support import HandClock, ScriptedMailer, rows, value
 
 PROBLEM = "application/problem+json"
@@ -270,16 +267,8 @@ class CountingPasswords:
 async def test_an_unknown_address_costs_the_one_verification_that_a_known_one_costs(door: Door, clock: HandClock) -> None:
     await sign_up(door.client)
     house, passwords = door.house, CountingPasswords()
-    ports = {
-        Mailer: ScriptedMailer(),
-        Passwords: passwords,
-        Fingerprint: HmacFingerprint(house.sealer, "sign_in.address"),
-        KeyMaker: lambda: NewSigningKey(kid="", sealed=b""),
-        Embedder: ScriptedEmbedder(),
-        LanguageModel: ScriptedModel(),
-        SeedSource: load_seeds,
-        Reads: house.reads,
-    }
+    asked = {Passwords: passwords, Fingerprint: HmacFingerprint(house.sealer, "sign_in.address"), Reads: house.reads}
+    ports: dict[Any, object] = {**dict.fromkeys(PORTS, object()), **asked}
     registry = make_registry(house.settings, sealer=house.sealer, ports=ports, clock=clock, new_id=house.new_id)
     bus = Bus(registry, house.ledger, clock=clock, new_id=house.new_id)
     for email in ("ada@example.com", "bob@example.com", "no address"):

@@ -13,7 +13,7 @@ from app.api.preconditions import etag_of
 from app.asyncapi import Document, document
 from app.describe import registry_of_the_house
 from app.streaming import control, frame
-from bus.message import Event, Wire
+from bus.message import WITHHELD, Event, Personal, Wire
 from bus.transport import FIELDS
 from domain.types import AccountId
 from tests.app.client import PASSWORD, Door, person, sign_up
@@ -98,6 +98,25 @@ def test_every_event_is_in_the_channel_of_its_area_and_in_the_feed_if_it_is_seen
         known_as = f"{event.wire.name}.v{event.wire.version}"
         assert known_as in made["channels"][f"events.{event.wire.area}"]["messages"]
         assert (f"feed.{known_as}" in made["channels"]["feed"]["messages"]) == event.wire.seen
+
+
+class Confided(Event, frozen=True, kw_only=True):
+    """Told in confidence."""
+
+    wire: ClassVar = Wire(name="talk.confided", subject="speaker", seen=True)
+    speaker: AccountId
+    aloud: bool = False
+    words: Personal = WITHHELD
+
+
+def test_what_is_personal_is_in_no_stream_and_so_in_no_schema_of_one() -> None:
+    said = document([Spoken, Confided])
+    assert wrong(said) == []
+    shape = said["components"]["schemas"]["Confided"]
+    assert (shape["title"], shape["description"]) == ("Confided", "Told in confidence.")
+    assert (list(shape["properties"]), shape["required"]) == (["speaker", "aloud"], ["speaker"])
+    assert shape["properties"]["aloud"]["default"] is False
+    assert "words" in said["components"]["schemas"]["Spoken"]["properties"]
 
 
 def test_the_document_speaks_for_us_so_it_sends(made: Document) -> None:

@@ -1,5 +1,6 @@
 """Conversations over server-sent events, through real processes."""
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -109,3 +110,47 @@ async def test_a_worker_that_stops_hands_its_answer_over_at_once(settings: Setti
         assert [one["reason"] for one in restarted] in (["worker_lost"], ["worker_lost", "worker_lost"])
         last = data(events[-1])
         assert text_of([one for one in events if one.event == "practice.delta" and data(one)["attempt"] == last["attempt"]]) == last["text"]
+
+
+async def test_another_device_stops_an_answer_at_once(settings: Settings, house: House) -> None:
+    """Within half a second on a machine that does nothing else; tests share theirs."""
+    await house.bus.execute(EnsureSigningKey(), by=SYSTEM)
+    await house.bus.execute(SeedScenarios(), by=SYSTEM)
+    slow = msgspec.structs.replace(settings, scripted_pace=0.3)
+    async with running(slow) as start, web(slow) as serving, serving.client() as client:
+        await start("worker").says("reading")
+        person = await sign_up(client)
+        home = await started(client, person)
+        async with told(client, person, home) as live:
+            await client.post(f"{home}/turns", json={"text": "Could we talk about the price first?"}, headers=person.headers)
+            shown = await until(live, "practice.delta")
+            asked = time.monotonic()
+            stopped = await client.post(f"{home}/stop", headers=person.headers)
+            shown += await until(live, "practice.turn_stopped")
+            assert time.monotonic() - asked < 5
+        assert (stopped.status_code, data(shown[-1])["text"]) == (200, text_of(shown))
+        found = (await client.get(home, headers=person.headers)).json()["data"]
+        assert [(turn["status"], turn["answer"]) for turn in found["turns"]] == [("stopped", text_of(shown))]
+
+
+async def test_an_id_that_cannot_be_resumed_is_answered_with_a_reset(house: House, settings: Settings) -> None:
+    """After a restore of the database numbers are given twice: nothing of the old ones is taken for the new."""
+    await house.bus.execute(EnsureSigningKey(), by=SYSTEM)
+    await house.bus.execute(SeedScenarios(), by=SYSTEM)
+    async with web(settings) as serving, serving.client() as client:
+        person = await sign_up(client)
+        home = await started(client, person)
+        async with house.database.driver() as driver:
+            await driver.execute("UPDATE stream_generation SET generation = generation + 1")
+            generation = await driver.fetchval("SELECT generation FROM stream_generation")
+        for foreign in (f"{generation - 1}.1", f"{generation}.2", "1", "x.y", f"{generation}.{'9' * 30}"):
+            async with told(client, person, home, foreign) as live:
+                sent = await live.event()
+                assert sent is not None
+                assert (sent.event, sent.data) == ("stream.reset", {"read": home, "position": f"{generation}.1"}), foreign
+        async with told(client, person, home, f"{generation}.0") as live:
+            sent = await live.event()
+            assert sent is not None
+            assert (sent.event, sent.fields["id"]) == ("practice.conversation_started", f"{generation}.1")
+        async with house.database.driver() as driver:
+            await driver.execute("UPDATE stream_generation SET generation = 1")

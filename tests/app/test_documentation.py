@@ -13,6 +13,7 @@ from tests.app.processes import REPOSITORY, abandoned, here, room, until
 
 SESSIONS = (
     ("README.md", "## A first session"),
+    ("README.md", "## A first conversation"),
     ("README.md", "## As an operator"),
     ("docs/onboarding.md", "## Who I am and what I do"),
     ("docs/onboarding.md", "## Whom I talk to, and about what"),

@@ -18,7 +18,7 @@ from domain.practice.prompt import Scene, messages, prompt_tokens, tokens
 from domain.practice.scripts import play
 from handlers.ports import ContentRefused, Ended, LanguageModel, Piece, Prompt, ProviderRefused
 from tests.app.client import eventually
-from tests.app.provider import CUT, DONE, STALL, Answer, Body, Provider, chunk, event, provider, streamed, usage
+from tests.app.provider import CUT, DONE, DRIP, STALL, Answer, Body, Provider, chunk, event, provider, streamed, usage
 from tests.scenes import SCENARIO, UNSCRIPTED, scene
 from tests.support import HandClock
 
@@ -128,7 +128,7 @@ async def test_a_server_that_pays_no_heed_to_the_greatest_length_is_held_to_it(s
     await eventually(lambda: server.left == 1, "the connection is closed")
 
 
-@pytest.mark.parametrize("events", [(STALL,), (chunk("", role="assistant"), STALL), (b": ping\n\n", STALL)])
+@pytest.mark.parametrize("events", [(STALL,), (chunk("", role="assistant"), STALL), (b": ping\n\n", STALL), (DRIP,)])
 async def test_a_slow_first_token_is_unavailable(server: Provider, events: tuple[bytes, ...]) -> None:
     server.answer = lambda _: Answer(events=events)
     async with aclosing(OpenAIModel(server.url, KEY, "small", limits=Limits(first_token=HURRY))) as model:
@@ -143,8 +143,9 @@ async def test_a_server_that_says_nothing_at_all_is_unavailable(server: Provider
         await failed(model, Unavailable)
 
 
-async def test_a_stall_in_the_middle_is_unavailable_after_what_came(server: Provider) -> None:
-    server.answer = lambda _: Answer(events=(chunk("Good ") + chunk("morning"), b": ping\n\n", chunk(""), STALL))
+@pytest.mark.parametrize("rest", [(STALL,), (b": ping\n\n", chunk(""), STALL), (DRIP,)])
+async def test_a_stall_in_the_middle_is_unavailable_after_what_came(server: Provider, rest: tuple[bytes, ...]) -> None:
+    server.answer = lambda _: Answer(events=(chunk("Good ") + chunk("morning"), *rest))
     async with aclosing(OpenAIModel(server.url, KEY, "small", limits=Limits(first_token=60.0, between_tokens=HURRY))) as model:
         assert (await failed(model, Unavailable))[0] == ["Good ", "morning"]
     await eventually(lambda: server.left == 1, "the connection is closed")

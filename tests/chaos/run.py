@@ -6,18 +6,12 @@ The last line of standard output is one flat JSON object; the exit status says w
 import argparse
 import asyncio
 import json
-import os
 import random
 import secrets
-import shutil
-import signal
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
-from http.client import HTTPConnection, HTTPException
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,24 +21,19 @@ from redis import Redis
 from app.child import Child
 from app.data_folder import claim
 from app.embedded import bring_up, free_port, prepared
-from app.settings import PREFIX, Settings, as_environ
+from app.settings import Settings
 from db import migrate
 from db.connection import connect
 from tests.chaos import area, checker, disturb
 from tests.chaos.checker import Evidence, Verdict
 from tests.chaos.disturb import Disturber, Stage
+from tests.chaos.ground import START_SECONDS, CannotRun, lives, starter, until_ready, work_folder
 
-REPOSITORY = Path(__file__).parents[2]
 KILLED = ("web", "relay", "worker", "redis")
 # Acknowledged commands in a second; fewer would prove little.
 ENOUGH = 20
 SHOWN = 10
-START_SECONDS = 60
 READY = "SELECT count(*) = 3 FROM groups WHERE area = 'probe'"
-
-
-class CannotRun(Exception):
-    """The run did not come about; the message says what to look at."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -57,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--patience", type=float, default=30, help="seconds without any movement after which what is missing is lost")
     parser.add_argument("--keep", action="store_true", help="keep the logs and records also when everything held")
     options = parser.parse_args(arguments)
-    with _folder() as folder:
+    with work_folder() as folder:
         outcome, failures = _run(folder, options)
         # A sabotaged run fails as it should: there is nothing to look into.
         if options.keep or (failures and not options.sabotage):
@@ -65,19 +54,6 @@ def main(arguments: Sequence[str]) -> int:
             (folder / "kept").touch()
     sys.stdout.write("\n".join([*_table(outcome), *(f"FAILED: {failure}" for failure in failures), json.dumps(outcome)]) + "\n")
     return 1 if failures else 0
-
-
-@contextmanager
-def _folder() -> Generator[Path]:
-    """One that the account of the servers may enter; kept when there is something to look at in it."""
-    folder = Path(tempfile.mkdtemp(prefix="fluentpro-chaos-"))
-    folder.chmod(0o755)
-    yield folder
-    if (folder / "kept").exists():
-        (folder / "servers" / "logs").rename(folder / "logs")
-    for location in folder.rglob("LOCATION"):
-        shutil.rmtree(location.read_text().strip())
-    shutil.rmtree(folder / "servers" if (folder / "kept").exists() else folder)
 
 
 def _run(folder: Path, options: argparse.Namespace) -> tuple[dict[str, float], list[str]]:
@@ -100,7 +76,7 @@ def _run(folder: Path, options: argparse.Namespace) -> tuple[dict[str, float], l
                 relay_poll=0.1,
             )
             settings = msgspec.structs.replace(settings, **disturb.LEASES)
-            start = _starter(folder, settings, children)
+            start = starter(folder, settings, children)
             ports = [free_port(), free_port()]
             broken = [options.sabotage] if options.sabotage else []
             start("consumer", "tests.chaos.consumer", str(folder), urls.redis_url)
@@ -113,7 +89,7 @@ def _run(folder: Path, options: argparse.Namespace) -> tuple[dict[str, float], l
                 redis=redis,
                 redis_folder=_redis_folder(urls.redis_url),
             )
-            _until_ready(children, lambda: all(map(_lives, ports)) and asyncio.run(_answer(urls.database_url, READY)))
+            until_ready(children, lambda: all(map(lives, ports)) and asyncio.run(_answer(urls.database_url, READY)))
             bases = [f"http://127.0.0.1:{port}" for port in ports]
             load = start("load", "tests.chaos.load", str(folder), str(options.seconds), str(options.rate), str(options.seed), *bases)
             chance = random.Random(options.seed)  # noqa: S311 - to be repeated, not to be secret
@@ -186,29 +162,6 @@ def say(text: str) -> None:
     sys.stderr.write(f"chaos: {text}\n")
 
 
-def _starter(folder: Path, settings: Settings, children: list[Child]) -> Callable[..., Child]:
-    """A function that starts a Python module; it dies with us, also when it is paused."""
-    # What measures coverage would only see processes that end by themselves.
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "COVERAGE"))}
-    (folder / "data").mkdir()
-
-    def start(name: str, module: str, *arguments: str, **changes: Any) -> Child:
-        environ = {**inherited, **as_environ(msgspec.structs.replace(settings, **changes)), "PYTHONUNBUFFERED": "1"}
-        child = Child(
-            name,
-            [sys.executable, "-m", module, *arguments],
-            log=folder / f"{name}.log",
-            stop_signal=signal.SIGKILL,
-            environ=environ,
-            cwd=REPOSITORY,
-        )
-        children.insert(0, child)
-        child.start()
-        return child
-
-    return start
-
-
 async def _make_tables(database_url: str) -> None:
     await migrate.upgrade(database_url)
     await _answer(database_url, area.TABLES)
@@ -225,28 +178,6 @@ async def _answer(database_url: str, statement: str) -> Any:
 def _redis_folder(url: str) -> Path:
     with cast("Any", Redis).from_url(url, decode_responses=True) as redis:
         return Path(redis.config_get("dir")["dir"])
-
-
-def _lives(port: int) -> bool:
-    connection = HTTPConnection("127.0.0.1", port, timeout=2)
-    try:
-        connection.request("GET", "/health/live")
-        return connection.getresponse().status == 200
-    except (OSError, HTTPException):
-        return False
-    finally:
-        connection.close()
-
-
-def _until_ready(children: Sequence[Child], ready: Callable[[], object]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not ready():
-        ended = next((child for child in children if child.exit_code is not None), None)
-        if ended is not None:
-            raise CannotRun(f"{ended.name} ended before the run began. Its last words in {ended.log}:\n{ended.last_words(20)}")
-        if time.monotonic() > deadline:
-            raise CannotRun(f"Not ready after {START_SECONDS} s: read the logs beside {children[0].log}.")
-        time.sleep(0.1)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from tests.chaos.disturb import KINDS
-from tests.chaos.run import REPOSITORY
+from tests.chaos.ground import REPOSITORY
 
 NAMES = {
     *("acknowledged", "lost", "phantom", "duplicated", "out_of_order"),

@@ -26,7 +26,8 @@ from domain.practice.errors import (
     UnknownTurn,
     UnknownVersion,
 )
-from domain.practice.model import Content, Conversation, LostHistory, Recorded
+from domain.practice.model import Conversation
+from domain.practice.state import Content, LostHistory, Recorded
 from domain.types import AccountId
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)

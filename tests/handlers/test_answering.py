@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -162,6 +162,27 @@ async def test_what_was_shown_when_it_was_stopped_is_kept_and_no_more(talk: Talk
     assert (await talk.told())[-1] == "turn_stopped"
     assert await talk.calls() == [(1, "one", "stopped")]
     assert await value(talk.house, "SELECT sum(reserved)::int FROM token_budgets") == 0
+
+
+class Deaf(asyncio.Event):
+    """Whoever waits for it loses the first cancellation, as before Python 3.12 in a command that has just been sent."""
+
+    async def wait(self) -> Literal[True]:
+        with contextlib.suppress(asyncio.CancelledError):
+            await super().wait()
+        return True
+
+
+async def test_a_worker_stops_in_time_though_a_cancellation_was_lost(talk: Talk, model: Told) -> None:
+    model.calls = [["Well, ", Deaf(), asyncio.Event()], ["Certainly."]]
+    turn = await talk.say()
+    working = asyncio.create_task(talk.house.turns().run())
+    await until(lambda: shows(talk, turn, 1, "Well, "))
+    working.cancel()
+    await asyncio.wait([working], timeout=10)
+    assert working.cancelled()
+    await talk.answer()
+    assert (await talk.view()).turns[0].answer == "Certainly."
 
 
 async def test_a_stop_ends_the_call_of_a_silent_model(talk: Talk, model: Told) -> None:

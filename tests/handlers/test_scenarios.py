@@ -140,8 +140,11 @@ async def test_an_older_build_puts_nothing_back(build: Build) -> None:
     older = list(build.scenarios)
     build.change(0, title="Another title", version=2)
     newer = await build.seed()
+    applied = await rows(build.house, "SELECT * FROM seed_files ORDER BY name")
     build.scenarios = older
     assert await build.seed() == newer
+    assert await rows(build.house, "SELECT * FROM seed_files ORDER BY name") == applied
+    assert len(await happened(build.house, "scenarios_seeded")) == 1
 
 
 async def test_what_an_admin_imported_is_no_seeds_business_until_a_build_has_a_higher_version(build: Build) -> None:

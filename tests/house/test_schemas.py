@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 from app.describe import registry_of_the_house
 from app.evolution import breaking, check, schema_of, write
 from bus.catalog import MessageType
-from bus.message import Command, Event, Secret, Wire
+from bus.message import WITHHELD, Command, Event, Personal, Secret, Wire
 from tests.house.copies import REPOSITORY, Copy
 
 SCHEMAS = REPOSITORY / "docs" / "schemas"
@@ -187,6 +187,15 @@ def test_a_secret_is_a_sealed_text_and_no_other() -> None:
     sealed, plain = schema_of(command(said=Secret)), schema_of(command(said=str))
     assert sealed["properties"]["said"]["format"] == "sealed"
     assert len(breaking(sealed, plain)) == len(breaking(plain, sealed)) == 1
+
+
+def test_what_is_personal_is_a_sealed_text_that_nobody_need_have() -> None:
+    found = schema_of(event(said=(Personal, WITHHELD), loud=(bool, False)))
+    assert found["properties"]["said"]["format"] == "personal"
+    assert "default" not in found["properties"]["said"]
+    assert found["properties"]["loud"] == {"type": "boolean", "default": False}
+    assert "said" not in found.get("required", [])
+    assert len(breaking(found, schema_of(event(said=(str, ""), loud=(bool, False))))) == 1
 
 
 def test_a_type_that_json_does_not_know_is_named() -> None:

@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 from db.reads.practice import Call, ConversationHead
 from domain.practice.commands import Accepted
 from domain.practice.events import Difficulty, FeedbackMode, Redone, Settings, Undone, WhileBusy
-from domain.practice.model import Recorded
+from domain.practice.state import Recorded
 
 Title = Annotated[str, msgspec.Meta(min_length=1, max_length=120, examples=["Freight rates with Ms Tam"])]
 Said = Annotated[str, msgspec.Meta(min_length=1, max_length=2000, examples=["Could we look at the rate for the second quarter?"])]

@@ -32,13 +32,9 @@ Title = Annotated[
 Industry = Annotated[str | None, Shape(examples=["hotels_hospitality"], description="A slug of the catalogue; null for any.")]
 Situation = Annotated[str | None, Shape(examples=["conflict_resolution"], description="A slug of the catalogue; null for any.")]
 Partner = Annotated[str | None, Shape(examples=["clients"], description="A slug of the catalogue; null for any.")]
-IndustryRef = Annotated[
-    str | None, Shape(examples=["hotels_hospitality"], max_length=100, description="The id or the slug of one; null for any.")
-]
-SituationRef = Annotated[
-    str | None, Shape(examples=["conflict_resolution"], max_length=100, description="The id or the slug of one; null for any.")
-]
-PartnerRef = Annotated[str | None, Shape(examples=["clients"], max_length=100, description="The id or the slug of one; null for any.")]
+IndustryRef = Annotated[str, Shape(examples=["hotels_hospitality"], max_length=100, description="The id or the slug of one.")]
+SituationRef = Annotated[str, Shape(examples=["conflict_resolution"], max_length=100, description="The id or the slug of one.")]
+PartnerRef = Annotated[str, Shape(examples=["clients"], max_length=100, description="The id or the slug of one.")]
 Opening = Annotated[
     str,
     Shape(
@@ -163,12 +159,12 @@ class ScenarioDetail(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ScenarioRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The partner opens, and a language model plays them by what is written here."""
+    """The partner opens, and a language model plays them by what is written here. Null is any industry, situation or partner."""
 
     title: Title
-    industry: IndustryRef = None
-    situation: SituationRef = None
-    partner: PartnerRef = None
+    industry: IndustryRef | None = None
+    situation: SituationRef | None = None
+    partner: PartnerRef | None = None
     persona: PersonaShape
     learner: LearnerShape
     constraints: Constraints = ()

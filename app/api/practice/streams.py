@@ -16,6 +16,7 @@ from litestar.response import Stream
 from app.api.accounts import own
 from app.api.events import LastEventId, LastEventIdInQuery
 from app.auth import signed_in
+from app.connections import Connections
 from app.conversation_stream import ConversationHub, Reader, Told, told
 from app.openapi import problems
 from app.streaming import CONNECTION, LIFE, PING, RETRY_MS, Hub, control
@@ -128,6 +129,7 @@ async def stream_conversation(
     conversation: FromPath[UUID],
     request: Request[Any, Any, Any],
     conversation_streams: NamedDependency[ConversationStreams],
+    connections: NamedDependency[Connections],
     actor: NamedDependency[Actor],
     last_event_id: LastEventId = None,
     last_event_id_in_query: LastEventIdInQuery = None,
@@ -136,15 +138,16 @@ async def stream_conversation(
     account = own(actor)
     start = await conversation_streams.start(conversation, account, last_event_id or last_event_id_in_query or None)
     extensions = cast("dict[str, Any]", cast("Mapping[str, Any]", request.scope).get("extensions") or {})
+    stream = conversation_streams.stream(
+        conversation,
+        account,
+        claims.session,
+        start,
+        until=claims.expires_at,
+        connection=extensions.get(CONNECTION, {}).get("transport"),
+    )
     return Stream(
-        conversation_streams.stream(
-            conversation,
-            account,
-            claims.session,
-            start,
-            until=claims.expires_at,
-            connection=extensions.get(CONNECTION, {}).get("transport"),
-        ),
+        connections.counted(stream, account, claims.session, conversation),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )

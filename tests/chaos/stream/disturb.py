@@ -1,0 +1,205 @@
+"""Kills while answers are given: whom and after which piece, a seed decides; who was killed is started again at once."""
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from app.child import Child
+from app.embedded import Server
+from tests.chaos.stream.records import Blow, Tail, write
+
+TICK = 0.02
+# As often as it is dealt in a round. A paused worker is what fences are for: it goes on when another has begun anew, and knows nothing.
+DECK: Mapping[str, int] = {"kill_web": 2, "kill_worker": 3, "kill_relay": 1, "kill_redis": 2, "kill_all": 1, "pause_worker": 1}
+# Until the kill, from the moment when somebody is answered who was not hit yet; an answer takes 1.4 s.
+SOON = (0.05, 1.0)
+# Of the next one, if it follows; then it often hits those who are answered anew.
+LATER = (0.2, 6.0)
+# A pause ends when one of the turns that it hit is answered anew, after some pieces, and at the latest so many seconds after it began.
+RESUMED = (0.05, 0.9)
+LONGEST_PAUSE = 9.0
+# All at the same time would be late together: each needs seconds of a processor before it does anything.
+STANDBY = 2.5
+# Who was started so long ago can be expected to work.
+GROWN = 8.0
+
+
+@dataclass
+class Cast:
+    web: Sequence[Child]
+    worker: Sequence[Child]
+    relay: Sequence[Child]
+    postgres: Server
+    redis: Server
+
+    @property
+    def processes(self) -> Sequence[Child]:
+        """Those first that people wait for longest."""
+        return (*self.worker, *self.web, *self.relay)
+
+
+@dataclass
+class Pause:
+    child: Child
+    pid: int
+    began: float
+    hit: frozenset[str]
+    until: float
+
+
+@dataclass
+class Disturber:
+    cast: Cast
+    calls: Tail
+    log: TextIO
+    chance: random.Random
+    kinds: Sequence[str]
+    # How likely a kill is followed by another one while the same turns are answered.
+    again: float
+    counts: Counter[str] = field(default_factory=Counter)
+    crashes: list[str] = field(default_factory=list)
+    _deck: list[str] = field(default_factory=list)
+    _answered: dict[int, str] = field(default_factory=dict)
+    _hit: set[str] = field(default_factory=set)
+    _planned: float | None = None
+    _another: float | None = None
+    _due: list[tuple[float, Child]] = field(default_factory=list)
+    _began: dict[str, float] = field(default_factory=dict)
+    _pause: Pause | None = None
+
+    def watch(self) -> None:
+        """Do what is due, and start again whoever ended by itself."""
+        now = time.monotonic()
+        self._learn(now)
+        if self._planned is None and set(self._answered.values()) - self._hit:
+            self._planned = now + self.chance.uniform(*SOON)
+        if self._planned is not None and now >= self._planned:
+            self._planned = None
+            if self._strike() and self.chance.random() < self.again:
+                self._another = now + self.chance.uniform(*LATER)
+        elif self._another is not None and now >= self._another:
+            self._another = None
+            self._strike()
+        for _, child in [due for due in self._due if due[0] <= now]:
+            child.start()
+        self._due = [due for due in self._due if due[0] > now]
+        if self._pause is not None and now >= self._pause.until:
+            self._resume()
+        self._start_the_fallen()
+        time.sleep(TICK)
+
+    def put_right(self) -> None:
+        if self._pause is not None:
+            self._resume()
+        for _, child in self._due:
+            child.start()
+        self._due = []
+        self._start_the_fallen()
+
+    def _learn(self, now: float) -> None:
+        """Whom the provider is answering."""
+        for call in self.calls.news():
+            if call.ended:
+                self._answered.pop(call.number, None)
+                continue
+            self._answered[call.number] = call.name
+            if self._pause is not None and call.nth > 1 and call.name in self._pause.hit:
+                self._pause.until = min(self._pause.until, now + self.chance.uniform(*RESUMED))
+
+    def _strike(self) -> bool:
+        """Whether somebody was hit; what cannot be done now is not done."""
+        if not self._deck:
+            self._deck = self.chance.sample(self.kinds, len(self.kinds))
+        kind = self._deck.pop()
+        hit = frozenset(self._answered.values())
+        at = time.time()
+        if not hit or not self._kinds()[kind](hit):
+            return False
+        self.counts[kind] += 1
+        write(self.log, Blow(at=at, kind=kind, hit=tuple(sorted(hit))))
+        if kind.startswith("kill"):
+            self._hit |= hit
+        return True
+
+    def _kinds(self) -> Mapping[str, Callable[[frozenset[str]], bool]]:
+        """Each says whether there was somebody for it."""
+        return {
+            "kill_web": lambda _: self._kill(self.cast.web),
+            "kill_worker": lambda _: self._kill_worker(),
+            "kill_relay": lambda _: self._kill(self.cast.relay),
+            "kill_redis": lambda _: self._kill_redis(),
+            "kill_all": lambda _: self._kill_all(),
+            "pause_worker": self._pause_worker,
+        }
+
+    def _kill(self, children: Sequence[Child]) -> bool:
+        up = [child for child in children if child.running and not self._pauses(child)]
+        if not up:
+            return False
+        child = self.chance.choice(up)
+        child.kill()
+        child.start()
+        self._began[child.name] = time.monotonic()
+        return True
+
+    def _kill_worker(self) -> bool:
+        """One that the other can stand in for: both at once are killed with all."""
+        able = time.monotonic() - GROWN
+        return all(self._began.get(child.name, 0.0) < able and not self._pauses(child) for child in self.cast.worker) and self._kill(
+            self.cast.worker
+        )
+
+    def _kill_redis(self) -> bool:
+        self.cast.redis.child.kill()
+        self.cast.redis.start()
+        return True
+
+    def _kill_all(self) -> bool:
+        """But PostgreSQL. The first of each kind are started again at once, the second when the first have begun."""
+        if self._pause is not None or self._due:
+            return False
+        for child in (*self.cast.processes, self.cast.redis.child):
+            child.kill()
+        self.cast.redis.start()
+        first, *others = zip(self.cast.worker, self.cast.web, self.cast.relay, strict=True)
+        for child in first:
+            child.start()
+        self._began |= {child.name: time.monotonic() + STANDBY for child in self.cast.worker}
+        self._due = [(time.monotonic() + STANDBY, child) for children in others for child in children]
+        return True
+
+    def _pause_worker(self, hit: frozenset[str]) -> bool:
+        up = [child for child in self.cast.worker if child.running]
+        if self._pause is not None or not up:
+            return False
+        child = self.chance.choice(up)
+        os.kill(child.pid, signal.SIGSTOP)
+        now = time.monotonic()
+        self._pause = Pause(child, child.pid, now, hit, now + LONGEST_PAUSE)
+        return True
+
+    def _pauses(self, child: Child) -> bool:
+        return self._pause is not None and child is self._pause.child
+
+    def _resume(self) -> None:
+        if self._pause is not None and self._pause.child.running and self._pause.child.pid == self._pause.pid:
+            os.kill(self._pause.pid, signal.SIGCONT)
+        self._pause = None
+
+    def _start_the_fallen(self) -> None:
+        waiting = [child for _, child in self._due]
+        kept = [(self.cast.redis.child, self.cast.redis.start), *((child, child.start) for child in self.cast.processes)]
+        for child, start in kept:
+            if child.exit_code is not None and child not in waiting:
+                self.crashes.append(f"{child.name} ended by itself with {child.exit_code}: {child.last_words(5)}")
+                start()
+
+
+def dealt(only: Sequence[str]) -> list[str]:
+    """A deck of these kinds."""
+    return [kind for kind in only for _ in range(DECK[kind])]
