@@ -33,8 +33,10 @@ log = structlog.get_logger("conversations")
 QUEUE = 1000
 PAGE = 500
 DOWN_POLL = 1.0
-# A stream that is told of nothing looks by itself so often: what a lost process wrote, and did not say, is shown at the latest then.
+# In the middle of an answer a stream that is told of nothing looks by itself so often: a piece whose announcement was lost is followed by
+# no fact that would tell of it until the answer is over.
 LOOK = 5.0
+ANSWERING = (DELTA, "practice.attempt_started", "practice.attempt_restarted")
 PATIENCE = 2.0
 PERSONAL: Mapping[str, tuple[str, ...]] = {
     event.wire.name: tuple(field.encode_name for field in msgspec.structs.fields(event) if field.type is Personal) for event in EVENTS
@@ -153,7 +155,7 @@ class ConversationHub:
             except Exception:
                 log.exception("announcements_failed")
             self.down = True
-            self._all_behind()
+            self.all_behind()
             await asyncio.sleep(DOWN_POLL)
 
     async def _listen(self) -> None:
@@ -183,13 +185,14 @@ class ConversationHub:
             if self.down:
                 # The subscription was confirmed. What was said before it was said to nobody.
                 self.down = False
-                self._all_behind()
+                self.all_behind()
             if message is not None and message["type"] == "message":
                 for news in news_in(message["data"]):
                     for listener in self._listeners.get(news.conversation, ()):
                         listener.offer(news.rows)
 
-    def _all_behind(self) -> None:
+    def all_behind(self) -> None:
+        """Something was missed, and the database knows what."""
         for listeners in self._listeners.values():
             for listener in listeners:
                 listener.fall_behind()
@@ -205,22 +208,23 @@ class Reader:
     def __init__(self, hub: ConversationHub, reads: Reads, listener: Listener, conversation: UUID, n: int) -> None:
         self._hub, self._reads, self._listener, self._conversation = hub, reads, listener, conversation
         self.n = n
+        self._answering = False
         self._looked = time.monotonic()
 
     async def wait(self, timeout: float) -> None:  # noqa: ASYNC109 - as of the listener
         down = self._hub.down or self._listener.behind
-        await self._listener.news(min(timeout, DOWN_POLL if down else LOOK))
+        await self._listener.news(min(timeout, DOWN_POLL) if down else min(timeout, LOOK) if self._answering else timeout)
 
     async def rows(self) -> list[LogRow]:
         listener = self._listener
-        overdue = time.monotonic() - self._looked >= LOOK
+        overdue = self._answering and time.monotonic() - self._looked >= LOOK
         if not listener.behind and not self._hub.down and not overdue:
             rows = [row for row in listener.taken() if row.n > self.n]
             if all(row.n == self.n + number for number, row in enumerate(rows, 1)):
                 return self._had(rows)
-        # A gap: the announcements of two processes crossed, or one was lost.
-        listener.fall_behind()
+        # A gap: the announcements of two processes crossed, or one was lost. What is queued by now is read as well.
         listener.catching_up()
+        listener.taken()
         try:
             found = await self._reads.practice.log_after(self._conversation, self.n, PAGE)
         except Unavailable:
@@ -233,6 +237,7 @@ class Reader:
     def _had(self, rows: list[LogRow]) -> list[LogRow]:
         if rows:
             self.n = rows[-1].n
+            self._answering = rows[-1].name in ANSWERING
             self._listener.version = max([self._listener.version, *(row.version for row in rows if row.version is not None)])
             self._looked = time.monotonic()
         return rows

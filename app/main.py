@@ -97,6 +97,7 @@ def create_app(
             app.state.feed = PersonalFeed(hub, house.reads, seen=seen, clock=house.clock, kept_days=settings.feed_days)
             conversation_hub = ConversationHub(settings.redis_url)
             hub.heard.append(conversation_hub.heard)
+            hub.missed.append(conversation_hub.all_behind)
             app.state.conversation_streams = ConversationStreams(conversation_hub, hub, house.reads, house.vault, house.clock)
             app.state.connections = connected = Connections(
                 settings.redis_url, ttl=settings.connection_ttl, clock=house.clock, new_id=house.new_id

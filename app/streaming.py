@@ -102,6 +102,7 @@ class Hub:
         self.down = True
         self.closing = False
         self.heard: list[Callable[[Envelope], None]] = []
+        self.missed: list[Callable[[], None]] = []
 
     @contextmanager
     def subscribed(
@@ -195,6 +196,8 @@ class Hub:
                 subscription.offer(envelope)
 
     def _all_behind(self) -> None:
+        for missed in self.missed:
+            missed()
         for subscription in self._everyone():
             subscription.fall_behind()
 

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from app.bootstrap import House
+from app.embedded import free_port
 from app.settings import Settings
 from bus.message import SYSTEM
 from domain.accounts.commands import EnsureSigningKey
@@ -154,3 +155,17 @@ async def test_an_id_that_cannot_be_resumed_is_answered_with_a_reset(house: Hous
             assert (sent.event, sent.fields["id"]) == ("practice.conversation_started", f"{generation}.1")
         async with house.database.driver() as driver:
             await driver.execute("UPDATE stream_generation SET generation = 1")
+
+
+async def test_while_redis_is_away_answers_go_on_and_are_read_from_the_database(settings: Settings, house: House) -> None:
+    await house.bus.execute(EnsureSigningKey(), by=SYSTEM)
+    await house.bus.execute(SeedScenarios(), by=SYSTEM)
+    alone = msgspec.structs.replace(settings, redis_url=f"redis://127.0.0.1:{free_port()}/0")
+    async with running(alone) as start, web(alone) as serving, serving.client() as client:
+        await start("worker").says("waiting")
+        person = await sign_up(client)
+        home = await started(client, person)
+        async with told(client, person, home) as live:
+            await client.post(f"{home}/turns", json={"text": "Could we talk about the price first?"}, headers=person.headers)
+            events = await until(live, "practice.turn_completed")
+        assert text_of(events) == data(events[-1])["text"]
