@@ -80,6 +80,13 @@ SECONDS ?= 60
 chaos: .venv/installed-dev ## Kill, pause and rob every process under load for SECONDS=60, and check what the bus promises
 	@$(BIN)/python -m tests.chaos.run --seconds $(SECONDS)
 
+# How many turns must be hit by a kill in `make chaos-stream`; SEED=7 repeats who is killed when.
+N ?= 200
+
+.PHONY: chaos-stream
+chaos-stream: .venv/installed-dev ## Kill every process while partners answer, until N=200 turns were hit, and check every word
+	@$(BIN)/python -m tests.chaos.stream --turns $(N) $(if $(SEED),--seed $(SEED))
+
 .PHONY: bench-bus
 bench-bus: .venv/installed-dev ## Measure the bus beside bare drivers, in four minutes; fails when a target is missed
 	@$(BIN)/python -m tests.bench

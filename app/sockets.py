@@ -235,7 +235,7 @@ class Socket:
         now = self._heard_at = time.monotonic()
         self._left = min(float(BURST), self._left + (now - self._counted_at) * PER_SECOND)
         self._counted_at = now
-        if self._left < -1e9:
+        if self._left < 1:
             raise Close(Code.TOO_MANY, f"more than {PER_SECOND} messages a second")
         self._left -= 1
 
@@ -246,7 +246,7 @@ class Socket:
     async def put(self, message: bytes) -> None:
         """Raises `Close` when the client does not read: what it has not taken is in the buffer of the connection, which is bounded."""
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(None):
                 await self._websocket.send({"type": "websocket.send", "text": message.decode(), "bytes": None})
         except TimeoutError:
             raise Close(Code.TOO_SLOW, "too slow") from None

@@ -18,6 +18,8 @@ from domain.errors import Denied, Unavailable
 
 KIND = "connections"
 
+Instant = Annotated[datetime, Shape(tz=True)]
+
 
 class ConnectionItem(msgspec.Struct, frozen=True, kw_only=True):
     """`last_activity` is when something was last sent over it by its person; it is known to a few seconds."""
@@ -26,8 +28,8 @@ class ConnectionItem(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     conversation: UUID | None
     process: Annotated[str, Shape(examples=["web-1:4711"], description="The host and the number of the process that holds it.")]
-    connected_at: datetime
-    last_activity: datetime
+    connected_at: Instant
+    last_activity: Instant
 
     @classmethod
     def of(cls, one: Connected) -> "ConnectionItem":
@@ -44,7 +46,7 @@ class ConnectionItem(msgspec.Struct, frozen=True, kw_only=True):
 class PersonItem(msgspec.Struct, frozen=True, kw_only=True):
     account: UUID
     count: Annotated[int, Shape(examples=[2])]
-    last_activity: datetime
+    last_activity: Instant
     connections: list[ConnectionItem]
 
 

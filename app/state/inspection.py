@@ -48,7 +48,7 @@ class Happened(msgspec.Struct, frozen=True, kw_only=True):
     conversation: UUID
     version: int
     type: Annotated[str, msgspec.Meta(examples=["practice.turn_completed"])]
-    at: datetime
+    at: Annotated[datetime, msgspec.Meta(tz=True)]
     turn: UUID | None
     attempt: int | None
     to: int | None

@@ -1,6 +1,7 @@
 """What may be asked of practice, and what is answered. Text is as it was typed: it is sealed before it is kept, and no answer has any."""
 
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
@@ -20,9 +21,9 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     conversation: UUID
     version: int
     scenario: UUID
-    opening: str
+    opening: Annotated[str, msgspec.Meta(examples=["Good morning. You wanted to speak about our rates?"])]
     settings: Settings
-    created_at: datetime
+    created_at: Annotated[datetime, msgspec.Meta(tz=True)]
     parent: UUID | None = None
     parent_version: int | None = None
 

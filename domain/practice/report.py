@@ -8,7 +8,7 @@ the language, of which ten mistakes in a hundred words leave nothing, and answer
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 from uuid import UUID
 
 import msgspec
@@ -45,9 +45,9 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     """`quote` is an exact part of what was said in `turn`; `text` is in the explanation language, `better` in English."""
 
     turn: UUID
-    quote: str
-    text: str
-    better: str | None = None
+    quote: Annotated[str, msgspec.Meta(examples=["I need an information about the rate."])]
+    text: Annotated[str, msgspec.Meta(examples=["Uncountable nouns. This noun cannot be counted in English."])]
+    better: Annotated[str, msgspec.Meta(examples=["I need a piece of information about the rate."])] | None = None
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,8 +55,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     goal_reached: bool
     score: int
-    met: tuple[str, ...]
-    missed: tuple[str, ...]
+    met: Annotated[tuple[str, ...], msgspec.Meta(examples=[["offer"]])]
+    missed: Annotated[tuple[str, ...], msgspec.Meta(examples=[["deadline"]])]
     went_well: tuple[Point, ...]
     to_work_on: tuple[Point, ...]
 
@@ -66,7 +66,7 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
 
     scenario: UUID
     reason: Reason
-    detail: str
+    detail: Annotated[str, msgspec.Meta(examples=["The same kind of partner, in another situation."])]
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):

@@ -132,12 +132,12 @@ def settled(content: Content, left: Content) -> Content:
     turns = tuple(turn if turn.settled else msgspec.structs.replace(turn, status="stopped") for turn in turns)
     if turns == content.turns:
         return content
-    settled = msgspec.structs.replace(content, turns=turns)
+    left_so = msgspec.structs.replace(content, turns=turns)
     answered = [turn.id for turn in left.turns if turn.status == "answered"]
     if left.ended != "partner" or answered[-1:] != [turns[-1].id]:
-        return settled
+        return left_so
     return msgspec.structs.replace(
-        settled, ended=left.ended, report=left.report, goal_reached=left.goal_reached, score=left.score, recommended=left.recommended
+        left_so, ended=left.ended, report=left.report, goal_reached=left.goal_reached, score=left.score, recommended=left.recommended
     )
 
 

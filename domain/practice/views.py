@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
@@ -15,6 +15,8 @@ from domain.practice.report import Recommendation, Report
 from domain.practice.state import Phase, Status, Turn
 
 Open = Callable[[Personal], str]
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+Met = Annotated[tuple[str, ...], msgspec.Meta(examples=[["offer"]])]
 
 
 class TurnView(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,15 +24,15 @@ class TurnView(msgspec.Struct, frozen=True, kw_only=True):
 
     id: UUID
     number: int
-    text: str
-    said_at: datetime
+    text: Annotated[str, msgspec.Meta(examples=["Could we look at the rate for the second quarter?"])]
+    said_at: Instant
     status: Status
     attempt: int
-    answer: str | None
-    answered_at: datetime | None
-    model: str | None
-    error: str | None
-    met: tuple[str, ...]
+    answer: Annotated[str, msgspec.Meta(examples=["Certainly. What volume do you expect?"])] | None
+    answered_at: Instant | None
+    model: Annotated[str, msgspec.Meta(examples=["scripted/1"])] | None
+    error: Annotated[str, msgspec.Meta(examples=["service.nothing_said"])] | None
+    met: Met
     feedback: tuple[Span, ...] | None
 
 
@@ -45,18 +47,18 @@ class ConversationView(msgspec.Struct, frozen=True, kw_only=True):
     id: UUID
     scenario: UUID
     scenario_version: int
-    title: str | None
+    title: Annotated[str, msgspec.Meta(examples=["Freight rates with Ms Tam"])] | None
     settings: Settings
-    level: str
+    level: Annotated[str, msgspec.Meta(examples=["B1"])]
     phase: Phase
     ended: Literal["partner", "learner"] | None
     turns: tuple[TurnView, ...]
-    met: tuple[str, ...]
+    met: Met
     mistakes: int
     score: int | None
     report: Report | None
     recommended: tuple[Recommendation, ...]
-    summary: str | None
+    summary: Annotated[str, msgspec.Meta(examples=["They spoke about the rate for the second quarter."])] | None
     archived: bool
     support: bool
     parent: UUID | None
@@ -67,8 +69,8 @@ class ConversationView(msgspec.Struct, frozen=True, kw_only=True):
     can_redo: bool
     tokens_in: int
     tokens_out: int
-    created_at: datetime
-    updated_at: datetime
+    created_at: Instant
+    updated_at: Instant
 
 
 _SPANS = msgspec.json.Decoder(tuple[Span, ...])

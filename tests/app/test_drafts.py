@@ -60,6 +60,7 @@ async def test_nobody_else_has_a_draft_in_a_conversation(client: httpx.AsyncClie
     ada, bob = await sign_up(client), await sign_up(client, email="bob@example.com")
     home = f"{CONVERSATIONS}/{await started(client, ada)}"
     await client.put(f"{home}/draft", json={"text": TYPED}, headers=ada.headers)
+    await started(client, bob)
     for method, body in (("GET", None), ("PUT", {"text": "mine"}), ("DELETE", None)):
         answer = await client.request(method, f"{home}/draft", json=body, headers=bob.headers)
         assert (answer.status_code, answer.json()["code"]) == (404, "practice.unknown_conversation")

@@ -235,11 +235,11 @@ async def test_a_flood_of_messages_closes_the_socket_that_sends_it(client: httpx
         assert (await calm.closed())[0] == 1009
 
 
-async def filled(house: House, ada: Person, conversation: str, number: int) -> None:
+async def filled(house: House, ada: Person, conversation: str, number: int, size: int = 2000) -> None:
     """So many large pieces more, sealed under the learner's key as a worker would."""
     wrapped = await house.reads.practice.wrapped_key(ada.id)
     assert wrapped is not None
-    piece = house.vault.opened(wrapped).seal("x" * 2000).sealed
+    piece = house.vault.opened(wrapped).seal("x" * size).sealed
     await value(
         house,
         "WITH moved AS (UPDATE conversations SET n = n + $2 WHERE id = $1 RETURNING n) "
@@ -347,6 +347,23 @@ async def test_a_resume_takes_a_socket_back_and_forth_and_an_id_of_elsewhere_res
             assert (reset["type"], "id" in reset) == ("stream.reset", False)
             assert reset["data"] == {"read": f"{CONVERSATIONS}/{conversation}", "position": told[-1]["id"]}
         assert (await device.ask("resume", last_event_id=None))["data"] == {"last_event_id": told[-1]["id"]}
+
+
+async def test_nothing_of_before_comes_after_the_answer_to_a_resume(client: httpx.AsyncClient, server: Served, source: House) -> None:
+    ada = await sign_up(client)
+    conversation = await started(client, ada)
+    # One page of the log, and more than fits into the connection.
+    await filled(source, ada, conversation, 450, size=40_000)
+    [*_, last] = await logged(source, conversation)
+    async with opened(server, socket_of(conversation), ada) as device:
+        await device.ask("resume", last_event_id="0")
+        assert (await device.ask("resume", last_event_id=last))["type"] == "ack"
+        before = len(device.kept())
+        assert ids(device.kept()) == [f"1.{n}" for n in range(1, before + 1)]
+        assert before < 451
+        await device.ask("turn", text=SAID)
+        told = await device.until("practice.turn_completed")
+        assert ids(told[before:]) == [f"1.{n}" for n in range(452, 452 + len(told) - before)]
 
 
 async def test_a_socket_that_says_nothing_is_closed_in_time(settings: Settings, source: House) -> None:  # noqa: ARG001 - there must be a key

@@ -12,6 +12,7 @@ from domain.practice.commands import Accepted
 from domain.practice.events import Difficulty, FeedbackMode, Redone, Settings, Undone, WhileBusy
 from domain.practice.state import Recorded
 
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 Title = Annotated[str, msgspec.Meta(min_length=1, max_length=120, examples=["Freight rates with Ms Tam"])]
 Said = Annotated[str, msgspec.Meta(min_length=1, max_length=2000, examples=["Could we look at the rate for the second quarter?"])]
 Tag = Annotated[
@@ -74,7 +75,7 @@ class TurnAnswer(msgspec.Struct, frozen=True, kw_only=True):
     turn_id: UUID
     version: int
     queued: bool
-    stream: str
+    stream: Annotated[str, msgspec.Meta(examples=["/api/v2/conversations/0199a8a0-0000-7000-8000-000000000000/events"])]
 
     @classmethod
     def of(cls, accepted: Accepted, stream: str) -> "TurnAnswer":
@@ -84,9 +85,9 @@ class TurnAnswer(msgspec.Struct, frozen=True, kw_only=True):
 class ConversationItem(msgspec.Struct, frozen=True, kw_only=True):
     id: UUID
     scenario: UUID
-    title: str | None
+    title: Title | None
     turns: int
-    phase: str
+    phase: Annotated[str, msgspec.Meta(examples=["idle"])]
     ended: bool
     score: int | None
     archived: bool
@@ -94,8 +95,8 @@ class ConversationItem(msgspec.Struct, frozen=True, kw_only=True):
     parent: UUID | None
     parent_version: int | None
     version: int
-    created_at: datetime
-    updated_at: datetime
+    created_at: Instant
+    updated_at: Instant
 
     @classmethod
     def of(cls, head: ConversationHead, title: str | None) -> "ConversationItem":
@@ -107,8 +108,8 @@ class VersionItem(msgspec.Struct, frozen=True, kw_only=True):
     """`to` is where undo, redo or a fork has taken the scene."""
 
     version: int
-    type: str
-    at: datetime
+    type: Annotated[str, msgspec.Meta(examples=["practice.turn_accepted"])]
+    at: Instant
     turn: UUID | None
     to: int | None
 
@@ -123,14 +124,14 @@ class AttemptItem(msgspec.Struct, frozen=True, kw_only=True):
     """A call of a model: `outcome` is reserved, running, answered, stopped, failed or orphaned; `text` is what was shown of it."""
 
     attempt: int
-    model: str
-    outcome: str
-    error: str | None
+    model: Annotated[str, msgspec.Meta(examples=["scripted/1"])]
+    outcome: Annotated[str, msgspec.Meta(examples=["answered"])]
+    error: Annotated[str, msgspec.Meta(examples=["service.nothing_said"])] | None
     tokens_in: int | None
     tokens_out: int | None
-    begun_at: datetime
-    ended_at: datetime | None
-    text: str
+    begun_at: Instant
+    ended_at: Instant | None
+    text: Annotated[str, msgspec.Meta(examples=["Certainly. What volume do you expect?"])]
 
     @classmethod
     def of(cls, call: Call, text: str) -> "AttemptItem":

@@ -272,6 +272,7 @@ async def list_attempts(
         200: ResponseSpec(bytes, media_type="application/octet-stream", generate_examples=False, description="The file."),
         **problems(UnknownConversation, Invalid, Unavailable),
     },
+    opt={"example": "# Freight rates with Ms Tam\n\n**Learner:** Could we look at the rate for the second quarter?\n"},
     **OPENING,
 )
 async def export_conversation(

@@ -38,7 +38,7 @@ class DraftRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class DraftItem(msgspec.Struct, frozen=True, kw_only=True):
     text: Typed
     position: Position | None
-    updated_at: datetime
+    updated_at: Annotated[datetime, msgspec.Meta(tz=True)]
 
     @classmethod
     def of(cls, draft: Draft) -> "DraftItem":

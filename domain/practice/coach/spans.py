@@ -1,7 +1,7 @@
 """What is wrong in a text, and where: spans, each with its correction."""
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -31,10 +31,10 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
 
     start: int
     end: int
-    original: str
-    correction: str
+    original: Annotated[str, msgspec.Meta(examples=["an information"])]
+    correction: Annotated[str, msgspec.Meta(examples=["a piece of information"])]
     kind: Kind
-    explanation: str
+    explanation: Annotated[str, msgspec.Meta(examples=["This noun cannot be counted in English."])]
     confidence: float
 
 

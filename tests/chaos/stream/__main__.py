@@ -91,7 +91,7 @@ def _run(folder: Path, options: argparse.Namespace) -> tuple[dict[str, float], l
             ports = [free_port(), free_port()]
             postgres, redis = servers
             cast = Cast(
-                worker=[start(f"worker-{number}", module, *broken, "worker") for number in range(2)],
+                worker=[start(name, module, *broken, "worker", llm_key=name) for name in ("worker-0", "worker-1")],
                 web=[start(f"web-{port}", module, *broken, "web", port=port) for port in ports],
                 relay=[start(f"relay-{number}", module, *broken, "relay") for number in range(2)],
                 postgres=postgres,

@@ -180,7 +180,7 @@ def _judge_answers(evidence: Evidence, answers: Mapping[tuple[str, int], str], v
 
 
 def _ledger_mismatch(evidence: Evidence, answers: Mapping[tuple[str, int], str], sources: Mapping[tuple[str, int], int]) -> Iterator[str]:
-    """Calls and rows of a turn, each in order: every call has a row of its own, and a row of no call is orphaned."""
+    """Every call has a row of its own, every row at most one call, and a row without a call is orphaned."""
     turns = {asked.name: asked.turn for asked in evidence.asked}
     calls: dict[str, list[Call]] = defaultdict(list)
     for call in evidence.calls:
@@ -199,27 +199,29 @@ def _ledger_mismatch(evidence: Evidence, answers: Mapping[tuple[str, int], str],
 
 
 def _mismatch_of(turn: str, calls: Sequence[Call], rows: Sequence[Entry], sources: Mapping[tuple[str, int], int]) -> Iterator[str]:
-    """What an attempt said tells its call; one that said nothing has the next call that nobody else has, if there is one by then."""
-    said = Counter(sources[turn, entry.attempt] for entry in rows if (turn, entry.attempt) in sources)
-    yield from (f"two attempts at {turn} have the words of its call {nth}" for nth, times in said.items() if times > 1)
-    left = list(calls)
-    for number, entry in enumerate(rows):
-        if (nth := sources.get((turn, entry.attempt))) is not None:
-            call = next((one for one in left if one.nth == nth), None)
-        else:
-            # Before the next attempt that has said something there must be a call that is not that one's.
-            bound = next((sources[turn, later.attempt] for later in rows[number:] if (turn, later.attempt) in sources), None)
-            call = left[0] if left and (bound is None or left[0].nth < bound) else None
-        if call is None:
-            if entry.outcome != "orphaned":
-                yield f"the attempt {entry.attempt} at {turn} is {entry.outcome}, and there was no call"
+    """What an attempt said tells its call. Those that said nothing have the other calls: in any order, for a worker that was paused before
+    its call makes it late.
+    """
+    by_nth = {call.nth: call for call in calls}
+    silent: list[Entry] = []
+    spoken: Counter[int] = Counter()
+    for entry in rows:
+        nth = sources.get((turn, entry.attempt))
+        if nth is None:
+            silent.append(entry)
             continue
-        skipped = left[: left.index(call)]
-        yield from (f"the call {one.number}, {one.nth} of {turn}, has no row" for one in skipped)
-        left = left[len(skipped) + 1 :]
-        if entry.outcome == "answered" and entry.tokens_in != call.number:
-            yield f"the attempt {entry.attempt} at {turn} was settled as the call {entry.tokens_in}, and is the call {call.number}"
-    yield from (f"the call {one.number}, {one.nth} of {turn}, has no row" for one in left)
+        spoken[nth] += 1
+        if nth not in by_nth:
+            yield f"the attempt {entry.attempt} at {turn} has the words of a call that never was"
+        elif entry.outcome == "answered" and entry.tokens_in != by_nth[nth].number:
+            yield f"the attempt {entry.attempt} at {turn} was settled as the call {entry.tokens_in}, and is the call {by_nth[nth].number}"
+    yield from (f"{times} attempts at {turn} have the words of its call {nth}" for nth, times in spoken.items() if times > 1)
+    others = len(by_nth.keys() - spoken.keys())
+    if others > len(silent):
+        yield f"{others} calls of {turn} have {len(silent)} rows"
+    called = sum(entry.outcome != "orphaned" for entry in silent)
+    if called > others:
+        yield f"{called} attempts at {turn} are said to have ended, and only {others} of them had a call"
 
 
 def _uncompleted(evidence: Evidence) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import TextIO
 
 from app.child import Child
 from app.embedded import Server
-from tests.chaos.stream.records import Blow, Tail, write
+from tests.chaos.stream.records import Blow, Call, Tail, write
 
 TICK = 0.02
 # As often as it is dealt in a round. A paused worker is what fences are for: it goes on when another has begun anew, and knows nothing.
@@ -47,7 +47,6 @@ class Cast:
 class Pause:
     child: Child
     pid: int
-    began: float
     hit: frozenset[str]
     until: float
 
@@ -64,7 +63,7 @@ class Disturber:
     counts: Counter[str] = field(default_factory=Counter)
     crashes: list[str] = field(default_factory=list)
     _deck: list[str] = field(default_factory=list)
-    _answered: dict[int, str] = field(default_factory=dict)
+    _answered: dict[int, Call] = field(default_factory=dict)
     _hit: set[str] = field(default_factory=set)
     _planned: float | None = None
     _another: float | None = None
@@ -76,7 +75,7 @@ class Disturber:
         """Do what is due, and start again whoever ended by itself."""
         now = time.monotonic()
         self._learn(now)
-        if self._planned is None and set(self._answered.values()) - self._hit:
+        if self._planned is None and self._names() - self._hit:
             self._planned = now + self.chance.uniform(*SOON)
         if self._planned is not None and now >= self._planned:
             self._planned = None
@@ -107,38 +106,43 @@ class Disturber:
             if call.ended:
                 self._answered.pop(call.number, None)
                 continue
-            self._answered[call.number] = call.name
+            self._answered[call.number] = call
             if self._pause is not None and call.nth > 1 and call.name in self._pause.hit:
                 self._pause.until = min(self._pause.until, now + self.chance.uniform(*RESUMED))
 
+    def _names(self) -> set[str]:
+        return {call.name for call in self._answered.values()}
+
     def _strike(self) -> bool:
-        """Whether somebody was hit; what cannot be done now is not done."""
+        """Whether somebody was hit: by the next of the deck for which there is somebody now."""
+        if not (hit := self._names()):
+            return False
         if not self._deck:
             self._deck = self.chance.sample(self.kinds, len(self.kinds))
-        kind = self._deck.pop()
-        hit = frozenset(self._answered.values())
         at = time.time()
-        if not hit or not self._kinds()[kind](hit):
+        kind = next((kind for kind in self._deck if self._kinds()[kind]()), None)
+        if kind is None:
             return False
+        self._deck.remove(kind)
         self.counts[kind] += 1
         write(self.log, Blow(at=at, kind=kind, hit=tuple(sorted(hit))))
         if kind.startswith("kill"):
             self._hit |= hit
         return True
 
-    def _kinds(self) -> Mapping[str, Callable[[frozenset[str]], bool]]:
+    def _kinds(self) -> Mapping[str, Callable[[], bool]]:
         """Each says whether there was somebody for it."""
         return {
-            "kill_web": lambda _: self._kill(self.cast.web),
-            "kill_worker": lambda _: self._kill_worker(),
-            "kill_relay": lambda _: self._kill(self.cast.relay),
-            "kill_redis": lambda _: self._kill_redis(),
-            "kill_all": lambda _: self._kill_all(),
+            "kill_web": lambda: self._kill(self.cast.web),
+            "kill_worker": self._kill_worker,
+            "kill_relay": lambda: self._kill(self.cast.relay),
+            "kill_redis": self._kill_redis,
+            "kill_all": self._kill_all,
             "pause_worker": self._pause_worker,
         }
 
     def _kill(self, children: Sequence[Child]) -> bool:
-        up = [child for child in children if child.running and not self._pauses(child)]
+        up = [child for child in children if child.running]
         if not up:
             return False
         child = self.chance.choice(up)
@@ -148,11 +152,11 @@ class Disturber:
         return True
 
     def _kill_worker(self) -> bool:
-        """One that the other can stand in for: both at once are killed with all."""
+        """One that answers, and for whom the other can stand in: both at once are killed with all."""
         able = time.monotonic() - GROWN
-        return all(self._began.get(child.name, 0.0) < able and not self._pauses(child) for child in self.cast.worker) and self._kill(
-            self.cast.worker
-        )
+        if self._pause is not None or any(self._began.get(child.name, 0.0) > able for child in self.cast.worker):
+            return False
+        return self._kill(self._answering())
 
     def _kill_redis(self) -> bool:
         self.cast.redis.child.kill()
@@ -173,18 +177,19 @@ class Disturber:
         self._due = [(time.monotonic() + STANDBY, child) for children in others for child in children]
         return True
 
-    def _pause_worker(self, hit: frozenset[str]) -> bool:
-        up = [child for child in self.cast.worker if child.running]
-        if self._pause is not None or not up:
+    def _pause_worker(self) -> bool:
+        answering = self._answering()
+        if self._pause is not None or not answering:
             return False
-        child = self.chance.choice(up)
+        child = self.chance.choice(answering)
         os.kill(child.pid, signal.SIGSTOP)
-        now = time.monotonic()
-        self._pause = Pause(child, child.pid, now, hit, now + LONGEST_PAUSE)
+        hit = frozenset(call.name for call in self._answered.values() if call.caller == child.name)
+        self._pause = Pause(child, child.pid, hit, time.monotonic() + LONGEST_PAUSE)
         return True
 
-    def _pauses(self, child: Child) -> bool:
-        return self._pause is not None and child is self._pause.child
+    def _answering(self) -> list[Child]:
+        callers = {call.caller for call in self._answered.values()}
+        return [child for child in self.cast.worker if child.running and child.name in callers]
 
     def _resume(self) -> None:
         if self._pause is not None and self._pause.child.running and self._pause.child.pid == self._pause.pid:

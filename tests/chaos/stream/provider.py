@@ -33,18 +33,18 @@ class Slow:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
-            lengths = [int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
-            body: dict[str, Any] = msgspec.json.decode(await reader.readexactly(sum(lengths)))
+            headers = dict(line.lower().split(": ", 1) for line in head.decode().split("\r\n")[1:] if line)
+            body: dict[str, Any] = msgspec.json.decode(await reader.readexactly(int(headers["content-length"])))
             [*_, name] = NAME.findall(body["messages"][-1]["content"])
-            await self._answer(name, reader, writer)
+            await self._answer(name, headers["authorization"].removeprefix("bearer "), reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             return
         finally:
             writer.close()
 
-    async def _answer(self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(self, name: str, caller: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._nth[name] += 1
-        call = Call(at=time.time(), number=next(self._numbers), name=name, nth=self._nth[name])
+        call = Call(at=time.time(), number=next(self._numbers), name=name, nth=self._nth[name], caller=caller)
         write(self._calls, call)
         sent = 0
         gone = asyncio.ensure_future(reader.read(1))

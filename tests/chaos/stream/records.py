@@ -18,13 +18,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Call(Record, frozen=True, kw_only=True):
     """By the provider, when the call `number` begins, and again when it ends: after so many pieces, `whole` or because the caller was gone.
 
-    `name` is what the learner called the turn, and `nth` counts its calls.
+    `name` is what the learner called the turn, `nth` counts its calls, and `caller` is the key that was sent, of which every worker has its
+    own.
     """
 
     at: float
     number: int
     name: str
     nth: int
+    caller: str = ""
     ended: bool = False
     sent: int = 0
     whole: bool = False

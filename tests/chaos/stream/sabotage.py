@@ -19,7 +19,7 @@ from db.practice.log import DELTA, Appended, Batch, LogAppender, LogRow, News, n
 from handlers.ports import Clock
 
 # Seconds between what readers are told and what is written.
-LATE = 0.2
+LATE = 1.0
 ENDS = "SELECT id, n FROM conversations WHERE id = ANY($1::uuid[])"
 APPEND = "_APPEND"
 # Where the statement that appends compares the fence of a writer with that of the conversation, or takes the one for the other.
