@@ -246,7 +246,7 @@ class Socket:
     async def put(self, message: bytes) -> None:
         """Raises `Close` when the client does not read: what it has not taken is in the buffer of the connection, which is bounded."""
         try:
-            async with asyncio.timeout(None):
+            async with asyncio.timeout(self._patience):
                 await self._websocket.send({"type": "websocket.send", "text": message.decode(), "bytes": None})
         except TimeoutError:
             raise Close(Code.TOO_SLOW, "too slow") from None

@@ -248,5 +248,11 @@ class StoredRefusal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     retry_after: float | None = None
 
 
-def _mentions(hint: object, kind: type) -> bool:
-    return hint is kind or any(_mentions(part, kind) for part in get_args(hint))
+def _mentions(hint: object, kind: type, within: tuple[object, ...] = ()) -> bool:
+    """Also inside of Structs, `within` which it has come, and which may hold one of their own kind."""
+    whole = get_origin(hint) or hint
+    parts = list[object](get_args(hint))
+    if isinstance(whole, type) and issubclass(whole, msgspec.Struct) and whole not in within:
+        within = (*within, whole)
+        parts += [field.type for field in msgspec.structs.fields(whole)]
+    return hint is kind or any(_mentions(part, kind, within) for part in parts)

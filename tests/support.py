@@ -4,9 +4,12 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from app.audit import Verification
 from app.bootstrap import House
+from app.checkpoints import public_key
 from bus.harness import HandedOver, Harness
 from db.connection import Row
+from db.ledger.evidence import opened
 from handlers.ports import Mail
 
 TABLES = (
@@ -59,3 +62,21 @@ async def rows(house: House, query: str, *arguments: object) -> list[Row]:
 async def value(house: House, query: str, *arguments: object) -> Any:
     async with house.database.driver() as driver:
         return await driver.fetchval(query, *arguments)
+
+
+async def seal(house: House) -> None:
+    """All that has happened and is published."""
+    relay = house.relay(HandedOver())
+    leader = await relay.lead()
+    assert leader is not None
+    await relay.seal(leader)
+    await house.ledger.leave(leader, now=house.clock())
+
+
+async def audited(house: House) -> tuple[bool, int]:
+    """What `fluentpro audit verify` says: whether all of it holds, and how many positions are sealed."""
+    async with opened(house.settings.database_url) as evidence:
+        keys = frozenset({public_key(house.sealer)})
+        verification = Verification(evidence, [house.settings.checkpoint_path], keys, now=house.clock(), progress=lambda _: None)
+        found = await verification.run()
+    return found.ok, found.positions

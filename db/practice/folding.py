@@ -48,16 +48,6 @@ class Segment(msgspec.Struct, frozen=True):
     upto: int
 
 
-async def folded(driver: Driver, conversation: UUID, *, upto: int | None = None) -> Conversation:
-    """As of version `upto`, or now. Raises `UnknownConversation` and `UnknownVersion`."""
-    last = await driver.fetchval("SELECT version FROM conversations WHERE id = $1", conversation)
-    if last is None:
-        raise UnknownConversation
-    if upto is not None and not 1 <= upto <= last:
-        raise UnknownVersion
-    return await fold(driver, conversation, last if upto is None else upto)
-
-
 async def fold(driver: Driver, conversation: UUID, upto: int, *, snapshot_every: int | None = None) -> Conversation:
     """Of a conversation that has this version. What took so many events to fold is kept for the next time."""
     begun = await _snapshot(driver, conversation, upto)

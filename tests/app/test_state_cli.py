@@ -14,6 +14,8 @@ from app.bootstrap import House
 from app.embedded import free_port
 from app.settings import Settings
 from app.state.verification import Verification
+from bus.message import SYSTEM
+from domain.practice.commands import BeginAttempt, FailAttempt
 from tests.app.client import Door, Feed, Person, empty_database, eventually, fluentpro, running, sign_up, web
 from tests.app.terminal import fluentpro_each
 from tests.app.test_conversations_api import post, practising, said, started
@@ -151,9 +153,13 @@ async def test_an_earlier_state_and_what_has_changed_since(scene: Scene) -> None
     now = await scene.document("inspect", scene.id)
     last = now["conversation"]["version"]
     assert [one["version"] for one in now["versions"]] == list(range(1, last + 1))
-    document = ("diff", scene.id, str(last), "2", "--json")
-    begun, changed = await scene.documents(("inspect", scene.id, "--at", "1"), ("diff", scene.id, "2", str(last)))
-    back, shown = await scene.each(document, ("diff", scene.id, "1", str(last)))
+    *documents, shown = await scene.each(
+        ("inspect", scene.id, "--at", "1", "--json"),
+        ("diff", scene.id, "2", str(last), "--json"),
+        ("diff", scene.id, str(last), "2", "--json"),
+        ("diff", scene.id, "1", str(last)),
+    )
+    begun, changed, back = [json.loads(one.stdout) for one in documents]
     assert (begun["conversation"]["turns"], begun["conversation"]["version"], len(begun["versions"])) == ([], 1, 1)
     answer = now["conversation"]["turns"][0]["answer"]
     by_field = {one["field"]: (one["before"], one["after"]) for one in changed["changes"]}
@@ -163,7 +169,7 @@ async def test_an_earlier_state_and_what_has_changed_since(scene: Scene) -> None
     assert [one["version"] for one in changed["events"]] == list(range(3, last + 1))
     assert f"+ {WORDS}" in shown.stdout
     assert "practice.turn_completed" in shown.stdout
-    assert {one["field"]: one["after"] for one in json.loads(back.stdout)["changes"]}["/turns/1/answer"] is None
+    assert {one["field"]: one["after"] for one in back["changes"]}["/turns/1/answer"] is None
 
 
 async def test_what_people_write_cannot_steer_the_terminal(scene: Scene) -> None:
@@ -201,9 +207,19 @@ async def test_everything_agrees_with_the_events_after_all_that_can_be_done(scen
     await door.house.turns().settled()
     await post(door, person, f"{fork}/end")
     await harness_of(door.house).settle()
-    # One that waits for an answer, one that is answered by nobody any more, and one that is gone.
+    # One turn waits for an answer, and one conversation is gone.
     assert (await post(door, person, f"{scene.home}/turns", {"text": "And now?"})).status_code == 202
     assert (await door.client.delete(grandchild, headers=person.headers)).status_code == 204
+    assert await findings(scene) == []
+    # A call that runs, one that has failed before the next begins, and that next one.
+    begun = await scene.house.bus.execute(BeginAttempt(conversation=UUID(scene.id), fence=None, model="first"), by=SYSTEM)
+    assert begun is not None
+    assert await findings(scene) == []
+    failed = FailAttempt(conversation=UUID(scene.id), fence=begun.fence, code="service.unavailable", tokens_out=3, final=False)
+    assert await scene.house.bus.execute(failed, by=SYSTEM)
+    assert await findings(scene) == []
+    again = BeginAttempt(conversation=UUID(scene.id), fence=begun.fence, model="second")
+    assert await scene.house.bus.execute(again, by=SYSTEM) is not None
     everything = await scene.document("verify")
     assert (everything["ok"], everything["findings"], everything["notes"]) == (True, [], [])
     assert everything["conversations"] == 3
@@ -352,7 +368,8 @@ async def test_a_log_whose_first_days_are_over_is_whole(scene: Scene) -> None:
 
 
 async def test_everything_is_counted(scene: Scene) -> None:
-    found = await scene.document("stats")
+    document, text = await scene.each(("stats", "--json"), ("stats",))
+    found = json.loads(document.stdout)
     assert (found["conversations"], found["turns"], found["forks"], found["tokens_reserved"], found["generation"]) == (1, 1, 0, 0, 1)
     assert found["by_status"] == [{"name": "idle", "count": 1}]
     [call] = found["calls"]
@@ -360,7 +377,6 @@ async def test_everything_is_counted(scene: Scene) -> None:
     assert call["tokens_out"] > 0
     assert sum(day["count"] for day in found["log_rows"]) == await value(scene.house, "SELECT count(*) FROM conversation_log")
     assert found["connected"] == {"connections": 0, "people": 0, "average": 0.0, "most": 0}
-    text = await scene.state("stats")
     assert (text.returncode, "1, of which 0 are forks" in text.stdout, "answered" in text.stdout) == (0, True, True)
     away = await fluentpro(msgspec.structs.replace(scene.house.settings, redis_url=f"redis://127.0.0.1:{free_port()}/0"), "state", "stats")
     assert (away.returncode, "unknown, for Redis does not answer" in away.stdout) == (0, True), away.stderr
@@ -372,13 +388,18 @@ async def test_health_says_what_is_wrong_and_what_to_do(scene: Scene) -> None:
     assert alone.returncode == 1
     assert {name: one["status"] for name, one in by_name.items()} == {"turns": "ok", "leases": "ok", "log": "ok", "workers": "wrong"}
     assert "start one with `fluentpro worker`" in by_name["workers"]["detail"]
-    await scene.sql("UPDATE conversations SET phase = 'pending', updated_at = now() - interval '1 minute' WHERE id = $1", UUID(scene.id))
-    waiting = await scene.state("health")
-    assert (waiting.returncode, "1 turns wait for a worker, the oldest for 6" in waiting.stdout) == (1, True), waiting.stdout
-    await scene.sql("UPDATE conversations SET phase = 'running', lease = now() - interval '1 minute' WHERE id = $1", UUID(scene.id))
-    lost = await scene.state("health")
-    assert "1 answers have lost their worker" in lost.stdout
-    assert "start workers" in lost.stdout
+    second = (await started(scene.door, scene.person)).rpartition("/")[2]
+    ago = "now() - interval '1 minute'"
+    await scene.sql(f"UPDATE conversations SET phase = 'pending', updated_at = {ago} WHERE id = $1", UUID(second))  # noqa: S608 - ours
+    await scene.sql(f"UPDATE conversations SET phase = 'running', lease = {ago} WHERE id = $1", UUID(scene.id))  # noqa: S608 - the same
+    late = await scene.state("health")
+    assert late.returncode == 1
+    for line in (
+        "1 turns wait for a worker, the oldest for ",
+        "1 answers have lost their worker, the first ",
+        "and no other has taken them over: start workers",
+    ):
+        assert line in late.stdout, late.stdout
 
 
 async def test_a_worker_that_runs_is_seen(scene: Scene) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import pytest
@@ -13,54 +12,8 @@ from app.bootstrap import House, Ports, open_house
 from bus.harness import HandedOver
 from bus.transport import StreamsDown, translated
 from tests.bus import sample
-from tests.bus.support import note, seen, until
+from tests.bus.support import Wire, note, seen, until
 from tests.support import HandClock, ScriptedMailer, value
-
-
-class Wire:
-    """A way to PostgreSQL that can be cut and mended."""
-
-    def __init__(self, url: str) -> None:
-        self._target = urlsplit(url)
-        self._ends: list[asyncio.StreamWriter] = []
-        self._cut = False
-
-    async def open(self, stack: AsyncExitStack) -> str:
-        """The URL of this end."""
-        server = await asyncio.start_server(self._joined, "127.0.0.1", 0)
-        stack.callback(server.close)
-        stack.callback(self.cut)
-        port = server.sockets[0].getsockname()[1]
-        place = self._target.netloc.rpartition(":")[0]
-        return urlunsplit(self._target._replace(netloc=f"{place}:{port}"))
-
-    def cut(self) -> None:
-        self._cut = True
-        for end in self._ends:
-            end.close()
-        self._ends.clear()
-
-    def mend(self) -> None:
-        self._cut = False
-
-    async def _joined(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._cut:
-            writer.close()
-            return
-        far_reader, far_writer = await asyncio.open_connection(self._target.hostname, self._target.port)
-        self._ends += [writer, far_writer]
-        await asyncio.gather(_carried(reader, far_writer), _carried(far_reader, writer))
-
-
-async def _carried(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    except ConnectionError:
-        return
-    finally:
-        writer.close()
 
 
 @asynccontextmanager

@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 
 from app.sealing import Sealer
 from bus.catalog import Catalog, MessageType, result_type, wire_of
-from bus.message import Command, Envelope, Event, Secret, Wire
+from bus.message import WITHHELD, Command, Envelope, Event, Personal, Secret, Wire
 from bus.registry import CannotStart, Registry, Rule, drives, handles, inline, prepares, reacts
 from bus.work import Steps, UnitOfWork
 from handlers.policy import Internal
@@ -321,3 +322,70 @@ def test_a_step_that_prepares_for_a_drive_is_named() -> None:
 
     [problem] = problems(drive, prepare)
     assert problem.endswith("is driven, so nothing takes what @prepares makes for it: let the drive do it")
+
+
+def test_a_command_with_something_personal_is_named() -> None:
+    class Ask(Command[int], frozen=True, kw_only=True):
+        text: Personal = WITHHELD
+
+    assert Catalog([Ask], SEALER).problems == [
+        f"the command {__name__}.{Ask.__qualname__} carries something Personal: commands take plain text, and are never kept with it"
+    ]
+
+
+class Sheet(msgspec.Struct, frozen=True, kw_only=True):
+    text: Personal = WITHHELD
+
+
+class Sheets(msgspec.Struct, frozen=True, kw_only=True):
+    sheets: tuple[Sheet, ...] = ()
+    next: "Sheets | None" = None
+
+
+class Required(Event, frozen=True, kw_only=True):
+    wire: ClassVar = Wire(name="start.required")
+    text: Personal
+
+
+class Optional(Event, frozen=True, kw_only=True):
+    wire: ClassVar = Wire(name="start.optional")
+    text: Personal | None = None
+
+
+class Several(Event, frozen=True, kw_only=True):
+    wire: ClassVar = Wire(name="start.several")
+    text: tuple[Personal, ...] = ()
+
+
+class Nested(Event, frozen=True, kw_only=True):
+    wire: ClassVar = Wire(name="start.nested")
+    text: Sheets = Sheets()
+
+
+@pytest.mark.parametrize("event", [Required, Optional, Several, Nested])
+def test_a_personal_field_that_could_be_published_or_not_be_left_out_is_named(event: type[Event]) -> None:
+    where = f"{__name__}.{event.__qualname__}: its personal field 'text'"
+    assert Catalog([event], SEALER).problems == [f"{where} must be a `Personal` with the default WITHHELD, for streams do not have it"]
+
+
+class Guarded(msgspec.Struct, frozen=True, kw_only=True):
+    password: Secret
+
+
+def test_an_event_with_a_secret_inside_a_struct_is_named() -> None:
+    class Told(Event, frozen=True, kw_only=True):
+        wire: ClassVar = Wire(name="start.told")
+        guarded: Guarded
+
+    assert Catalog([Told], SEALER).problems == [
+        f"the event {__name__}.{Told.__qualname__} carries a Secret, which may not leave the process"
+    ]
+
+
+def test_a_number_that_is_no_field_is_named() -> None:
+    class Counted(Event, frozen=True, kw_only=True):
+        wire: ClassVar = Wire(name="start.counted", number="version")
+
+    assert Catalog([Counted], SEALER).problems == [
+        f"{__name__}.{Counted.__qualname__}: its number is the field 'version', which it does not have"
+    ]

@@ -32,12 +32,12 @@ from tests.support import HandClock, value
 SIZE, SEGMENTS = 10, 6
 RECORD = """
 WITH numbers AS (SELECT gen_random_uuid() AS id, n FROM generate_series(1, $1) AS n), recorded AS (
-    INSERT INTO events (id, name, v, key, subject, data, meta, at)
+    INSERT INTO events (id, name, v, key, subject, data, meta, at, personal)
     SELECT id, 'accounts.signed_in', 1, 'k' || n, gen_random_uuid(), json_build_object('n', n),
         json_build_object(
             'actor', json_build_object('kind', 'person', 'id', gen_random_uuid()), 'trace', json_build_object('correlation_id', n)
         ),
-        $2
+        $2, json_build_object('text', 'c2VhbGVk')
     FROM numbers
 )
 INSERT INTO outbox (id, kind) SELECT id, 'event' FROM numbers ORDER BY n
@@ -54,6 +54,7 @@ CHANGED = {
     "data": "(data::text || ' ')::json",
     "meta": """replace(meta::text, '"person"', '"system"')::json""",
     "at": "at + interval '1 microsecond'",
+    "personal": "json_build_object('text', 'b3RoZXI=')",
     "area": "'other'",
     "actor": "NULL",
     "id": "gen_random_uuid()",

@@ -65,6 +65,8 @@ class Disturber:
     _deck: list[str] = field(default_factory=list)
     _answered: dict[int, Call] = field(default_factory=dict)
     _hit: set[str] = field(default_factory=set)
+    # Whose answer was cut off, and nobody has gone on with yet: whoever is about to is spared, or no worker could ever be in time.
+    _cut: set[str] = field(default_factory=set)
     _planned: float | None = None
     _another: float | None = None
     _due: list[tuple[float, Child]] = field(default_factory=list)
@@ -105,7 +107,10 @@ class Disturber:
         for call in self.calls.news():
             if call.ended:
                 self._answered.pop(call.number, None)
+                if not call.whole:
+                    self._cut.add(call.name)
                 continue
+            self._cut.discard(call.name)
             self._answered[call.number] = call
             if self._pause is not None and call.nth > 1 and call.name in self._pause.hit:
                 self._pause.until = min(self._pause.until, now + self.chance.uniform(*RESUMED))
@@ -154,7 +159,7 @@ class Disturber:
     def _kill_worker(self) -> bool:
         """One that answers, and for whom the other can stand in: both at once are killed with all."""
         able = time.monotonic() - GROWN
-        if self._pause is not None or any(self._began.get(child.name, 0.0) > able for child in self.cast.worker):
+        if self._pause is not None or self._cut or any(self._began.get(child.name, 0.0) > able for child in self.cast.worker):
             return False
         return self._kill(self._answering())
 
@@ -165,7 +170,7 @@ class Disturber:
 
     def _kill_all(self) -> bool:
         """But PostgreSQL. The first of each kind are started again at once, the second when the first have begun."""
-        if self._pause is not None or self._due:
+        if self._pause is not None or self._cut or self._due:
             return False
         for child in (*self.cast.processes, self.cast.redis.child):
             child.kill()
