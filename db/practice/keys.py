@@ -11,9 +11,13 @@ class PersonalKeys:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
 
+    async def find(self, account: AccountId) -> bytes | None:
+        """None for somebody who has written nothing, or whose texts were erased."""
+        return await self._driver.fetchval("SELECT wrapped FROM personal_keys WHERE account = $1", account)
+
     async def of(self, account: AccountId, make: Callable[[], bytes], *, now: datetime) -> bytes:
         """The person's wrapped key; one that is made now when there is none."""
-        found = await self._driver.fetchval("SELECT wrapped FROM personal_keys WHERE account = $1", account)
+        found = await self.find(account)
         return found if found is not None else await self._driver.fetchval(_KEEP, account, make(), now)
 
 

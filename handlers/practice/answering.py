@@ -35,7 +35,7 @@ from domain.practice.scripts import met_criteria
 from domain.practice.state import Turn
 from handlers.ports import Clock, ContentRefused, Ended, LanguageModel, NewId, PersonKey, PracticeLimits, ProviderRefused, StreamLog, Vault
 from handlers.practice.conversations import scenario_of
-from handlers.practice.keeping import end_calls, end_stopped, keep, key_of, reserve_call, shown
+from handlers.practice.keeping import end_calls, end_stopped, keep, reserve_call, same_key_of, shown
 
 log = structlog.get_logger("practice")
 
@@ -134,7 +134,11 @@ async def begin_attempt(cmd: BeginAttempt, work: Work, vault: Vault, limits: Pra
     if held.phase == "idle" or (lost and held.lease is not None and held.lease > now):
         return None
     conversation = held.conversation
-    key = await key_of(work, vault, conversation.state.account, now=now)
+    wrapped = await work.keys.find(conversation.state.account)
+    if wrapped is None:
+        await _failed(work, held, "practice.erased", limits, now)
+        return None
+    key = vault.opened(wrapped)
     if lost:
         await _orphan(work, held, key, limits, now)
     if (code := await _refusal(work, held, limits, new_id, now)) is not None:
@@ -153,7 +157,7 @@ async def begin_attempt(cmd: BeginAttempt, work: Work, vault: Vault, limits: Pra
         attempt=turn.attempt,
         fence=fence,
         scene=_scene(conversation, turn, scenario_of(kept, key), key, limits),
-        key=await work.keys.of(conversation.state.account, vault.wrapped_key, now=now),
+        key=wrapped,
     )
 
 
@@ -164,7 +168,7 @@ async def complete_attempt(cmd: CompleteAttempt, work: Work, vault: Vault, limit
     if held is None:
         return False
     conversation, state = held.conversation, held.conversation.state
-    key = await key_of(work, vault, state.account, now=now)
+    key = await same_key_of(work, vault, state.account)
     turn = _running(conversation)
     events = conversation.complete(
         key.seal(cmd.text), tokens_in=cmd.tokens_in, tokens_out=cmd.tokens_out, model=cmd.model, met=cmd.met, last=cmd.last

@@ -19,7 +19,7 @@ from domain.types import AccountId
 from handlers.ports import Clock, PersonKey, Vault
 from handlers.practice.answering import WHOLE
 from handlers.practice.conversations import scenario_of
-from handlers.practice.keeping import keep, key_of
+from handlers.practice.keeping import keep, same_key_of
 
 _SPANS = msgspec.json.Decoder(tuple[Span, ...])
 
@@ -32,7 +32,7 @@ async def coach_turn(cmd: CoachTurn, work: Work, vault: Vault, clock: Clock) -> 
     turn = held and held.conversation.content.turn(cmd.turn)
     if held is None or turn is None:
         return
-    await _give(work, held, turn, await key_of(work, vault, cmd.account, now=now), now)
+    await _give(work, held, turn, await same_key_of(work, vault, cmd.account), now)
 
 
 @handles(SummariseConversation)
@@ -45,7 +45,7 @@ async def summarise_conversation(cmd: SummariseConversation, work: Work, vault: 
     upto = len(content.turns) - WHOLE // 2
     if upto <= content.summarised:
         return
-    key = await key_of(work, vault, cmd.account, now=now)
+    key = await same_key_of(work, vault, cmd.account)
     told = [(key.open(turn.text), key.open(turn.answer) if turn.answer else "") for turn in content.turns[content.summarised : upto]]
     before = "" if content.summary is None else key.open(content.summary)
     await keep(work, held, held.conversation.summarise(upto, key.seal(summarised(before, told, first=content.summarised + 1))), now=now)
@@ -58,7 +58,7 @@ async def write_the_report(cmd: WriteReport, work: Work, vault: Vault, clock: Cl
     held = await _found(work, cmd.conversation, cmd.account)
     if held is None or held.conversation.content.ended is None or held.conversation.content.report is not None:
         return
-    key = await key_of(work, vault, cmd.account, now=now)
+    key = await same_key_of(work, vault, cmd.account)
     if held.conversation.state.settings.feedback != "silent":
         for turn in held.conversation.content.turns:
             held = await _give(work, held, turn, key, now)

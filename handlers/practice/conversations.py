@@ -39,7 +39,7 @@ from domain.practice.scenario import Scenario
 from domain.practice.state import Recorded
 from domain.types import AccountId
 from handlers.ports import Clock, NewId, PersonKey, PracticeLimits, Vault
-from handlers.practice.keeping import ask_coach, end_stopped, keep, key_of, moved, reserve_call, sealed, shown
+from handlers.practice.keeping import ask_coach, end_stopped, keep, key_of, moved, reserve_call, same_key_of, sealed, shown
 
 MOST_LETTERS = 2000
 MOST_TITLE = 120
@@ -108,9 +108,8 @@ async def submit_turn(cmd: SubmitTurn, work: Work, vault: Vault, limits: Practic
     text = cmd.text.strip()
     if not text or len(text) > MOST_LETTERS or "\0" in text:
         raise Invalid(errors=(FieldError("/text", "length", f"Send 1 to {MOST_LETTERS:,} characters, and no NUL."),))
-    now = clock()
     held = await work.conversations.hold(cmd.conversation, cmd.account)
-    key = await key_of(work, vault, cmd.account, now=now)
+    key = await same_key_of(work, vault, cmd.account)
     [event] = held.conversation.submit(new_id(), key.seal(text))
     return await _asked(work, held, event, limits, clock, new_id)
 
@@ -150,14 +149,13 @@ async def redo_action(cmd: RedoAction, work: Work, vault: Vault, limits: Practic
 
 @handles(ChangeConversation)
 async def change_conversation(cmd: ChangeConversation, work: Work, vault: Vault, clock: Clock) -> Moved:
-    now = clock()
     held = await work.conversations.hold(cmd.conversation, cmd.account)
     _expect(held, cmd.expected)
     if cmd.title is not UNSET:
         title = " ".join(cmd.title.split())
         if not title or len(title) > MOST_TITLE or "\0" in title:
             raise Invalid(errors=(FieldError("/title", "length", f"Send 1 to {MOST_TITLE} characters, and no NUL."),))
-        key = await key_of(work, vault, cmd.account, now=now)
+        key = await same_key_of(work, vault, cmd.account)
         held = await _kept_on(work, held, held.conversation.rename(key.seal(title)), clock)
     if cmd.archived is not UNSET:
         held = await _kept_on(work, held, held.conversation.archive(cmd.archived), clock)
@@ -188,7 +186,7 @@ async def _acted(
     """What stops an answer, if one is being given: nothing that readers were told of is lost, and nothing more is written."""
     now = clock()
     held = await work.conversations.hold(conversation, account)
-    key = await key_of(work, vault, account, now=now)
+    key = await same_key_of(work, vault, account)
     text = await shown(work, held, key)
     events = act(held.conversation, sealed(text, key))
     await end_stopped(work, held, events, text, limits=limits, now=now)

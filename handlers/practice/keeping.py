@@ -9,7 +9,7 @@ from db.practice.log import News, noticed
 from db.practice.repositories import Held, Outcome, Reservation
 from db.session import Work
 from domain.practice.commands import CoachTurn, Moved, WriteReport
-from domain.practice.errors import BudgetSpent
+from domain.practice.errors import BudgetSpent, UnknownConversation
 from domain.practice.events import ConversationEvent, TurnStopped
 from domain.practice.model import Conversation
 from domain.practice.prompt import tokens
@@ -22,7 +22,16 @@ FACTS = 2500
 
 
 async def key_of(work: Work, vault: Vault, account: AccountId, *, now: datetime) -> PersonKey:
+    """One that is made now for somebody who has none."""
     return vault.opened(await work.keys.of(account, vault.wrapped_key, now=now))
+
+
+async def same_key_of(work: Work, vault: Vault, account: AccountId) -> PersonKey:
+    """Under which a conversation was begun. Raises `UnknownConversation` once that is erased: nobody reads or goes on with it then."""
+    wrapped = await work.keys.find(account)
+    if wrapped is None:
+        raise UnknownConversation
+    return vault.opened(wrapped)
 
 
 async def keep(work: Work, held: Held, events: Sequence[ConversationEvent], *, now: datetime, lease: datetime | None = None) -> Moved:

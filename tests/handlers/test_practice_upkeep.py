@@ -58,9 +58,7 @@ async def test_rows_that_came_before_their_partition_move_into_it(talk: Talk, mo
     assert await talk.shown(turn, 1) == "Early."
 
 
-async def test_budgets_of_days_are_forgotten_and_those_of_conversations_stay(
-    talk: Talk, model: Told, clock: HandClock
-) -> None:
+async def test_budgets_of_days_are_forgotten_and_those_of_conversations_stay(talk: Talk, model: Told, clock: HandClock) -> None:
     model.calls = [["Yes."]]
     await talk.say()
     await talk.answer()

@@ -27,6 +27,7 @@ LONGEST_PAUSE = 9.0
 STANDBY = 2.5
 # Who was started so long ago can be expected to work.
 GROWN = 8.0
+SPARED = 12.0
 
 
 @dataclass
@@ -65,8 +66,8 @@ class Disturber:
     _deck: list[str] = field(default_factory=list)
     _answered: dict[int, Call] = field(default_factory=dict)
     _hit: set[str] = field(default_factory=set)
-    # Whose answer was cut off, and nobody has gone on with yet: whoever is about to is spared, or no worker could ever be in time.
-    _cut: set[str] = field(default_factory=set)
+    # Whose answer was cut off, and until when whoever is about to go on with it is spared: else no worker could ever be in time.
+    _cut: dict[str, float] = field(default_factory=dict)
     _planned: float | None = None
     _another: float | None = None
     _due: list[tuple[float, Child]] = field(default_factory=list)
@@ -86,6 +87,8 @@ class Disturber:
         elif self._another is not None and now >= self._another:
             self._another = None
             self._strike()
+        # A call that was cut off may have been the last: that of a paused worker, whose turn another one had answered by then.
+        self._cut = {name: until for name, until in self._cut.items() if until > now}
         for _, child in [due for due in self._due if due[0] <= now]:
             child.start()
         self._due = [due for due in self._due if due[0] > now]
@@ -108,9 +111,9 @@ class Disturber:
             if call.ended:
                 self._answered.pop(call.number, None)
                 if not call.whole:
-                    self._cut.add(call.name)
+                    self._cut[call.name] = now + SPARED
                 continue
-            self._cut.discard(call.name)
+            self._cut.pop(call.name, None)
             self._answered[call.number] = call
             if self._pause is not None and call.nth > 1 and call.name in self._pause.hit:
                 self._pause.until = min(self._pause.until, now + self.chance.uniform(*RESUMED))
