@@ -261,7 +261,10 @@ async def open_house(
         reads = Reads(database)
         announcer = Announcer(settings.redis_url)
         await stack.enter_async_context(announcer.running())
-        appender = LogAppender(database)
+        # Of its own, for a lease and a word must not wait behind a hundred commands.
+        beside = Database(settings.database_url, pool=2)
+        stack.push_async_callback(beside.close)
+        appender = LogAppender(beside)
         writer = StreamWriter(appender, announcer, clock=ports.clock, lease=timedelta(seconds=settings.turn_lease))
         await stack.enter_async_context(writer.running())
         registry = make_registry(

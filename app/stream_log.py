@@ -6,9 +6,9 @@ is then announced with the text in it; nobody is told of what is not written.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -16,7 +16,7 @@ import structlog
 from app.announcing import Announcer
 from bus.message import Unavailable
 from bus.work import LostLease, stopping
-from db.practice.log import DELTA, Batch, LogAppender, LogRow, News, Writing, noticed
+from db.practice.log import DELTA, Appended, Batch, LogAppender, LogRow, News, Writing, noticed
 from handlers.ports import Clock, PersonKey
 
 log = structlog.get_logger("stream_log")
@@ -34,7 +34,8 @@ class Pen:
         self.conversation, self.turn, self.attempt, self.fence = conversation, turn, attempt, fence
         self._key, self._waking = key, waking
         self.pieces: list[bytes] = []
-        self.begun = False
+        self.count = 0
+        self.unsure = False
         self.lost = False
         self._changed = asyncio.Event()
 
@@ -44,7 +45,7 @@ class Pen:
         if self.lost:
             raise LostLease
         self.pieces.append(self._key.seal(text).sealed)
-        self._waking.wake(urgent=not self.begun)
+        self._waking.wake(urgent=not self.count)
 
     async def written(self) -> None:
         while self.pieces and not self.lost:
@@ -60,7 +61,7 @@ class Pen:
     def done(self, count: int) -> None:
         """So many have been written."""
         del self.pieces[:count]
-        self.begun = True
+        self.count += count
         self._changed.set()
 
     def lose(self) -> None:
@@ -149,6 +150,7 @@ class StreamWriter:
 
     async def _write(self) -> None:
         """Everything that waits, in one statement."""
+        await self._ask()
         batches = [
             Batch(conversation=pen.conversation, turn=pen.turn, attempt=pen.attempt, fence=pen.fence, pieces=tuple(pen.pieces))
             for pen, _ in self._pens.values()
@@ -157,7 +159,7 @@ class StreamWriter:
         if not batches:
             return
         now = self._clock()
-        appended = await self._appender.append(batches, now=now)
+        appended = await self._append(batches, now)
         news: list[News] = []
         for batch in batches:
             writing = (batch.conversation, batch.fence)
@@ -173,6 +175,23 @@ class StreamWriter:
                 self._lose(writing)
         if news:
             self._announce((noticed(*news),))
+
+    async def _append(self, batches: Sequence[Batch], now: datetime) -> Appended:
+        try:
+            return await self._appender.append(batches, now=now)
+        except BaseException:
+            # It may have been written all the same: a connection can be lost behind a commit.
+            for batch in batches:
+                if (batch.conversation, batch.fence) in self._pens:
+                    self._pens[batch.conversation, batch.fence][0].unsure = True
+            raise
+
+    async def _ask(self) -> None:
+        """What is written already is not written again; readers find it as they find whatever was not announced."""
+        for pen, _ in [held for held in self._pens.values() if held[0].unsure]:
+            written = await self._appender.count(pen.conversation, pen.turn, pen.attempt)
+            pen.unsure = False
+            pen.done(written - pen.count)
 
     async def _renew_for_ever(self) -> None:
         while not stopping():

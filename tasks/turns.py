@@ -40,6 +40,9 @@ class TurnQueue:
                 except Unavailable as outage:
                     log.warning("waiting", reason=outage.code)
                     await asyncio.sleep(OUTAGE)
+                except Exception:
+                    log.exception("turns_not_found")
+                    await asyncio.sleep(OUTAGE)
                 await self._heard(POLL)
         finally:
             await ended(list(self._driven.values()))

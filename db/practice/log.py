@@ -106,6 +106,11 @@ class LogAppender:
             held=frozenset((row["id"], row["fence"]) for row in rows),
         )
 
+    async def count(self, conversation: UUID, turn: UUID, attempt: int) -> int:
+        """How many pieces of an attempt are written."""
+        async with self._database.driver() as driver:
+            return await driver.fetchval(_COUNT, conversation, turn, attempt)
+
     async def renew(self, held: Iterable[Writing], *, until: datetime) -> frozenset[Writing]:
         """Keep leases; answers with those whose fence still holds."""
         pairs = list(held)
@@ -150,13 +155,28 @@ WITH given AS (
 SELECT fenced.id, fenced.fence, moved.first FROM fenced LEFT JOIN moved ON moved.id = fenced.id
 """
 
+# The same: a row that a command holds keeps the lease that it has, until the next time.
 _RENEW = """
-UPDATE conversations c SET lease = $3 FROM unnest($1::uuid[], $2::bigint[]) AS g(id, fence)
-WHERE c.id = g.id AND c.fence = g.fence AND c.phase = 'running' RETURNING c.id, c.fence
+WITH given AS (
+    SELECT * FROM unnest($1::uuid[], $2::bigint[]) AS g(id, fence)
+), fenced AS (
+    SELECT c.id, c.fence FROM conversations c JOIN given g ON g.id = c.id AND g.fence = c.fence WHERE c.phase = 'running'
+), locked AS (
+    SELECT c.id FROM conversations c JOIN given g ON g.id = c.id AND g.fence = c.fence
+    WHERE c.phase = 'running' ORDER BY c.id FOR UPDATE OF c SKIP LOCKED
+), renewed AS (
+    UPDATE conversations c SET lease = $3 FROM given g, locked
+    WHERE c.id = g.id AND c.id = locked.id AND c.fence = g.fence AND c.phase = 'running'
+)
+SELECT id, fence FROM fenced
 """
 
 _WAITING = """
 SELECT id FROM conversations WHERE phase = 'pending' OR (phase = 'running' AND lease <= $1) ORDER BY updated_at LIMIT $2
+"""
+
+_COUNT = f"""
+SELECT count(*) FROM conversation_log WHERE conversation = $1 AND turn = $2 AND attempt = $3 AND name = '{DELTA}'
 """
 
 _PIECES = f"""

@@ -90,7 +90,12 @@ class Conversations:
         return await self._driver.fetchval("UPDATE stream_generation SET generation = generation + 1 RETURNING generation")
 
     async def keep_days(self, *, of: datetime, oldest: datetime) -> None:
-        """Partitions of the log for this day and the next; those that end before `oldest` go."""
+        """Partitions of the log for this day and the next; those that end before `oldest` go.
+
+        Both need the table for themselves for a moment. While somebody reads it for long they give up, rather than have everybody wait
+        behind them; the schedule tries again.
+        """
+        await self._driver.execute("SET LOCAL lock_timeout = '500ms'")
         await self._driver.execute("SELECT make_log_day(($1 AT TIME ZONE 'UTC')::date + n) FROM generate_series(0, 2) AS n", of)
         for row in await self._driver.fetch(_OLD_DAYS, f"conversation_log_{oldest:%Y%m%d}"):
             await self._driver.execute(f"DROP TABLE {row['name']}")
@@ -108,9 +113,9 @@ class ModelCalls:
     ) -> None:
         await self._driver.execute(_RESERVE_CALL, identity, conversation, account, turn, attempt, tokens, now)
 
-    async def begin(self, conversation: UUID, turn: UUID, attempt: int, *, fence: int, model: str) -> UUID:
-        """The call that was reserved for this attempt is made now."""
-        return await self._driver.fetchval(_BEGIN_CALL, conversation, turn, attempt, fence, model)
+    async def begin(self, conversation: UUID, turn: UUID, attempt: int, *, fence: int, model: str, prompt: int) -> UUID:
+        """The call that was reserved for this attempt is made now, with so many tokens as we count them."""
+        return await self._driver.fetchval(_BEGIN_CALL, conversation, turn, attempt, fence, model, prompt)
 
     async def end(
         self,
@@ -127,7 +132,7 @@ class ModelCalls:
     ) -> list["Reservation"]:
         """End what is open of these turns, for the budgets to be settled: what was never called as orphaned, without a token.
 
-        Where nobody counted `tokens_in`, it is what was reserved but for the `answer`. Prices are for a million tokens, in and out.
+        Where no provider counted `tokens_in`, it is as we counted, or what was reserved but for the `answer`. Prices are for a million.
         """
         rows = await self._driver.fetch(_END_CALLS, conversation, list(turns), outcome, now, tokens_in, tokens_out, error, answer, *prices)
         return [msgspec.convert(dict(row), Reservation) for row in rows]
@@ -224,14 +229,14 @@ VALUES ($1, $2, $3, $4, $5, 0, '', 'reserved', $6, $7)
 """
 
 _BEGIN_CALL = """
-UPDATE model_calls SET outcome = 'running', fence = $4, model = $5
+UPDATE model_calls SET outcome = 'running', fence = $4, model = $5, tokens_in = $6
 WHERE conversation = $1 AND turn = $2 AND attempt = $3 AND outcome = 'reserved' RETURNING id
 """
 
 _END_CALLS = """
 WITH ending AS (
     SELECT id, outcome = 'reserved' AS uncalled,
-        CASE WHEN outcome = 'reserved' THEN 0 ELSE coalesce($5::int, greatest(reserved - $8::int, 0)) END AS tokens_in,
+        CASE WHEN outcome = 'reserved' THEN 0 ELSE coalesce($5::int, tokens_in, greatest(reserved - $8::int, 0)) END AS tokens_in,
         CASE WHEN outcome = 'reserved' THEN 0 ELSE $6::int END AS tokens_out
     FROM model_calls WHERE conversation = $1 AND turn = ANY($2::uuid[]) AND outcome IN ('reserved', 'running') FOR UPDATE
 )

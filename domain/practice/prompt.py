@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from domain.practice.scenario import Level, Scenario
+from domain.practice.scenario import LEVELS, Level, Scenario
 
 Difficulty = Literal["easier", "normal", "harder"]
 Role = Literal["system", "user", "assistant"]
@@ -111,6 +111,11 @@ def tokens(text: str) -> int:
 def prompt_tokens(scene: Scene) -> int:
     """How many tokens the request for an answer may have; what `most` allows for the answer comes on top."""
     return _ANSWER_TOKENS + sum(tokens(message.content) + _MESSAGE_TOKENS for message in messages(scene))
+
+
+def fixed_tokens(scenario: Scenario) -> int:
+    """How many tokens the rules and the facts of a scenario have, whatever is said in it."""
+    return max(prompt_tokens(Scene(scenario=scenario, level=level, seed=0, exchanges=(), last=True, most=9999)) for level in LEVELS)
 
 
 def fitted(exchanges: Sequence[Exchange], limit: int) -> tuple[Exchange, ...]:

@@ -2,14 +2,21 @@
 
 from collections.abc import Sequence
 
+from domain.practice.prompt import tokens
+
 LONGEST = 160
 """Characters that are kept of what anybody said."""
 
 
-def summarised(before: str, told: Sequence[tuple[str, str]], *, first: int) -> str:
-    """Lines like `3. Learner: … Partner: …`, one for each exchange from number `first` on, behind those of an earlier summary."""
-    lines = [f"{first + n}. Learner: {_short(said)} Partner: {_short(answer)}" for n, (said, answer) in enumerate(told)]
-    return "\n".join([*([before] if before else []), *lines])
+def summarised(before: str, told: Sequence[tuple[str, str]], *, first: int, most: int) -> str:
+    """Lines like `3. Learner: … Partner: …`, one for each exchange from number `first` on, behind those of an earlier summary. With
+    more than `most` tokens the oldest go.
+    """
+    added = [f"{first + n}. Learner: {_short(said)} Partner: {_short(answer)}" for n, (said, answer) in enumerate(told)]
+    lines = [*before.splitlines(), *added]
+    while len(lines) > 1 and tokens("\n".join(lines)) > most:
+        del lines[0]
+    return "\n".join(lines)
 
 
 def _short(text: str) -> str:

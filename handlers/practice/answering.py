@@ -5,6 +5,7 @@ log before anybody sees it, written under that fence. Whoever stops the turn, mo
 is silent gives it another fence, and from then on nothing of the old attempt can be written.
 """
 
+import asyncio
 from contextlib import aclosing
 from datetime import datetime
 from uuid import UUID
@@ -12,7 +13,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from bus.message import Refusal, Unavailable
+from bus.message import Command, Refusal, TryAgain, Unavailable
 from bus.registry import drives, handles
 from bus.work import LostLease, Steps
 from db.practice.repositories import Held
@@ -29,7 +30,7 @@ from domain.practice.commands import (
 )
 from domain.practice.errors import BudgetSpent, UnknownConversation, UnknownScenario
 from domain.practice.model import Conversation
-from domain.practice.prompt import Exchange, Scene, fitted, tokens
+from domain.practice.prompt import Exchange, Scene, fitted, prompt_tokens, tokens
 from domain.practice.scenario import Level, Scenario
 from domain.practice.scripts import met_criteria
 from domain.practice.state import Turn
@@ -41,6 +42,11 @@ log = structlog.get_logger("practice")
 
 MOST_ATTEMPTS = 20
 """After so many, whatever ends the workers of a turn is taken to be the turn itself."""
+BROKEN = "service.failed"
+PAUSE = 0.2
+LONGEST_PAUSE = 2.0
+"""Seconds before the same model is asked again; the lease of the turn is longer."""
+FIRM = 20
 WHOLE = 6
 """So many exchanges without a summary are told whole, at most; then the older half of them is summarised."""
 
@@ -63,7 +69,9 @@ async def _answer(cmd: AnswerTurn, steps: Steps, model: LanguageModel, stream: S
     fence: int | None = None
     failed: Refusal = Unavailable()
     while (asked := model.route(failures)) is not None:
-        begun = await steps.execute(BeginAttempt(conversation=cmd.conversation, fence=fence, model=asked))
+        if asked in failures:
+            await asyncio.sleep(min(failed.retry_after or PAUSE, LONGEST_PAUSE))
+        begun = await _begun(cmd, steps, fence, asked)
         if begun is None:
             return False
         spoken: list[str] = []
@@ -76,13 +84,40 @@ async def _answer(cmd: AnswerTurn, steps: Steps, model: LanguageModel, stream: S
             failures.append(asked)
             log.warning("attempt_failed", conversation=str(cmd.conversation), attempt=begun.attempt, model=asked, code=error.code)
             final = isinstance(error, ContentRefused)
-            if not await steps.execute(_failing(cmd, fence, error, spoken, final=final)):
+            if not await _firmly(steps, _failing(cmd, fence, error.code, spoken, final=final)):
                 return False
             if final:
                 return True
+        except Exception:
+            # Another attempt would end the same way, and be paid for.
+            log.exception("attempt_broken", conversation=str(cmd.conversation), attempt=begun.attempt, model=asked)
+            return await _firmly(steps, _failing(cmd, begun.fence, BROKEN, spoken, final=True))
         else:
-            return await steps.execute(_completing(cmd, begun, ended, "".join(spoken)))
-    return await steps.execute(_failing(cmd, fence, failed, [], final=True))
+            return await _firmly(steps, _completing(cmd, begun, ended, "".join(spoken)))
+    return await _firmly(steps, _failing(cmd, fence, failed.code, [], final=True))
+
+
+async def _begun(cmd: AnswerTurn, steps: Steps, fence: int | None, asked: str) -> Begun | None:
+    """A turn that cannot even be begun has failed: nothing of it would be kept that says how often it was tried."""
+    try:
+        return await steps.execute(BeginAttempt(conversation=cmd.conversation, fence=fence, model=asked))
+    except (Unavailable, TryAgain, LostLease):
+        raise
+    except Exception:
+        log.exception("attempt_not_begun", conversation=str(cmd.conversation))
+        await _firmly(steps, _failing(cmd, fence, BROKEN, [], final=True))
+        return None
+
+
+async def _firmly(steps: Steps, command: Command[bool]) -> bool:
+    """An answer that was given is not thrown away because the database is away for a moment; the fence decides whether it still counts."""
+    for _ in range(FIRM):
+        try:
+            return await steps.execute(command)
+        except Unavailable as outage:
+            log.warning("waiting", reason=outage.code)
+            await asyncio.sleep(PAUSE)
+    return await steps.execute(command)
 
 
 async def _speak(
@@ -118,9 +153,9 @@ def _completing(cmd: AnswerTurn, begun: Begun, ended: Ended, text: str) -> Compl
     )
 
 
-def _failing(cmd: AnswerTurn, fence: int | None, error: Refusal, spoken: list[str], *, final: bool) -> FailAttempt:
+def _failing(cmd: AnswerTurn, fence: int | None, code: str, spoken: list[str], *, final: bool) -> FailAttempt:
     said = tokens("".join(spoken)) if spoken else 0
-    return FailAttempt(conversation=cmd.conversation, fence=fence, code=error.code, tokens_out=said, final=final)
+    return FailAttempt(conversation=cmd.conversation, fence=fence, code=code, tokens_out=said, final=final)
 
 
 @handles(BeginAttempt)
@@ -148,15 +183,16 @@ async def begin_attempt(cmd: BeginAttempt, work: Work, vault: Vault, limits: Pra
     await keep(work, held, events, now=now, lease=now + limits.lease)
     turn = _running(conversation)
     fence = held.fence + 1
-    await work.calls.begin(cmd.conversation, turn.id, turn.attempt, fence=fence, model=cmd.model)
     kept = await work.scenarios.find(conversation.state.scenario)
     if kept is None:
         raise UnknownScenario
+    scene = _scene(conversation, turn, scenario_of(kept, key), key, limits)
+    await work.calls.begin(cmd.conversation, turn.id, turn.attempt, fence=fence, model=cmd.model, prompt=prompt_tokens(scene))
     return Begun(
         turn=turn.id,
         attempt=turn.attempt,
         fence=fence,
-        scene=_scene(conversation, turn, scenario_of(kept, key), key, limits),
+        scene=scene,
         key=wrapped,
     )
 
@@ -164,7 +200,7 @@ async def begin_attempt(cmd: BeginAttempt, work: Work, vault: Vault, limits: Pra
 @handles(CompleteAttempt)
 async def complete_attempt(cmd: CompleteAttempt, work: Work, vault: Vault, limits: PracticeLimits, clock: Clock) -> bool:
     now = clock()
-    held = await _still_held(work, cmd.conversation, cmd.fence)
+    held = await _still_held(work, cmd.conversation, cmd.fence, now)
     if held is None:
         return False
     conversation, state = held.conversation, held.conversation.state
@@ -188,23 +224,29 @@ async def complete_attempt(cmd: CompleteAttempt, work: Work, vault: Vault, limit
 @handles(FailAttempt)
 async def fail_attempt(cmd: FailAttempt, work: Work, limits: PracticeLimits, clock: Clock) -> bool:
     now = clock()
-    held = await _still_held(work, cmd.conversation, cmd.fence)
+    held = await _still_held(work, cmd.conversation, cmd.fence, now)
     if held is None:
         return False
     if cmd.final:
         await _failed(work, held, cmd.code, limits, now, tokens_out=cmd.tokens_out)
     else:
         turn = _running(held.conversation)
-        await end_calls(work, cmd.conversation, (turn.id,), "failed", limits=limits, now=now, tokens_out=cmd.tokens_out, error=cmd.code)
+        await _end_failed(work, cmd.conversation, turn.id, cmd.code, limits, now, tokens_out=cmd.tokens_out)
     return True
 
 
 async def _failed(work: Work, held: Held, code: str, limits: PracticeLimits, now: datetime, *, tokens_out: int = 0) -> None:
-    conversation = held.conversation
-    events = conversation.fail(code)
-    turns = [failed.turn for failed in events]
-    await end_calls(work, conversation.state.id, turns, "failed", limits=limits, now=now, tokens_out=tokens_out, error=code)
-    await keep(work, held, events, now=now)
+    [event] = held.conversation.fail(code)
+    await _end_failed(work, held.conversation.state.id, event.turn, code, limits, now, tokens_out=tokens_out)
+    await keep(work, held, (event,), now=now)
+
+
+async def _end_failed(
+    work: Work, conversation: UUID, turn: UUID, code: str, limits: PracticeLimits, now: datetime, *, tokens_out: int
+) -> None:
+    """A call of which no word came is taken to have cost nothing: providers count what they answer."""
+    spent = None if tokens_out else 0
+    await end_calls(work, conversation, (turn,), "failed", limits=limits, now=now, tokens_in=spent, tokens_out=tokens_out, error=code)
 
 
 async def _orphan(work: Work, held: Held, key: PersonKey, limits: PracticeLimits, now: datetime) -> None:
@@ -230,13 +272,16 @@ async def _refusal(work: Work, held: Held, limits: PracticeLimits, new_id: NewId
     return None
 
 
-async def _still_held(work: Work, conversation: UUID, fence: int | None) -> Held | None:
-    """None once the attempt does not count any more."""
+async def _still_held(work: Work, conversation: UUID, fence: int | None, now: datetime) -> Held | None:
+    """None once the attempt does not count any more. Without a fence: unless the turn waits, or was left by a worker that is lost."""
     try:
         held = await work.conversations.hold(conversation)
     except UnknownConversation:
         return None
-    return held if held.phase == ("pending" if fence is None else "running") and fence in (None, held.fence) else None
+    if fence is not None:
+        return held if held.phase == "running" and fence == held.fence else None
+    lost = held.phase == "running" and held.lease is not None and held.lease <= now
+    return held if held.phase == "pending" or lost else None
 
 
 def _running(conversation: Conversation) -> Turn:

@@ -19,7 +19,7 @@ from domain.types import AccountId
 from handlers.ports import Clock, PersonKey, Vault
 from handlers.practice.answering import WHOLE
 from handlers.practice.conversations import scenario_of
-from handlers.practice.keeping import keep, same_key_of
+from handlers.practice.keeping import SUMMARY, keep, same_key_of
 
 _SPANS = msgspec.json.Decoder(tuple[Span, ...])
 
@@ -48,7 +48,12 @@ async def summarise_conversation(cmd: SummariseConversation, work: Work, vault: 
     key = await same_key_of(work, vault, cmd.account)
     told = [(key.open(turn.text), key.open(turn.answer) if turn.answer else "") for turn in content.turns[content.summarised : upto]]
     before = "" if content.summary is None else key.open(content.summary)
-    await keep(work, held, held.conversation.summarise(upto, key.seal(summarised(before, told, first=content.summarised + 1))), now=now)
+    await keep(
+        work,
+        held,
+        held.conversation.summarise(upto, key.seal(summarised(before, told, first=content.summarised + 1, most=SUMMARY))),
+        now=now,
+    )
 
 
 @handles(WriteReport)

@@ -18,7 +18,9 @@ from handlers.ports import NewId, PersonKey, PracticeLimits, Vault
 
 NOTHING = Personal(b"")
 FACTS = 2500
-"""Tokens that the rules and the facts of a scene have at most, besides what was said in it."""
+"""Tokens that the rules and the facts of a scene have at most; a scenario with more is refused."""
+SUMMARY = 1500
+"""Tokens that a summary has at most."""
 
 
 async def key_of(work: Work, vault: Vault, account: AccountId, *, now: datetime) -> PersonKey:
@@ -82,7 +84,7 @@ def sealed(text: str, key: PersonKey) -> Personal:
 async def reserve_call(work: Work, conversation: Conversation, turn: UUID, *, limits: PracticeLimits, new_id: NewId, now: datetime) -> None:
     """Tokens for the next attempt at a turn, and its row in the ledger. Raises `BudgetSpent`, which names what is spent."""
     state = conversation.state
-    wanted = limits.context + FACTS + limits.answer
+    wanted = limits.context + FACTS + SUMMARY + limits.answer
     if not await work.budgets.reserve(_conversation(state.id), wanted, ceiling=limits.conversation, now=now):
         raise BudgetSpent("The tokens of this conversation are spent. Fork an earlier version of it, or start another one.")
     if not await work.budgets.reserve(_day(state.account, now), wanted, ceiling=limits.day, now=now):

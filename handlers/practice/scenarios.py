@@ -13,10 +13,11 @@ from domain.errors import FieldError, Invalid, Stale
 from domain.practice.commands import ImportScenarios, ScenariosBrought, SeedScenarios, WriteScenario, Written
 from domain.practice.errors import UnknownScenario
 from domain.practice.events import ScenariosImported, ScenariosSeeded, ScenarioWritten
+from domain.practice.prompt import fixed_tokens
 from domain.practice.scenario import Scenario
 from domain.practice.seeds import PLACES, Known, Place, ScenarioSeeds, own_problems, row_problems
 from handlers.ports import Clock, NewId, ScenarioSource, Vault
-from handlers.practice.keeping import key_of
+from handlers.practice.keeping import FACTS, key_of
 
 REPORTED_MOST = 100
 """An answer stays small, whatever there is wrong in a megabyte."""
@@ -112,6 +113,8 @@ async def write_scenario(cmd: WriteScenario, work: Work, catalogue: Catalogue, v
         if before.sealed is not None and msgspec.json.decode(key.open(Personal(before.sealed)), type=Scenario) == written:
             return Written(scenario=identity, version=before.version, created_at=before.created_at, updated_at=before.updated_at)
         written = msgspec.structs.replace(written, version=before.version + 1)
+    if fixed_tokens(written) > FACTS:
+        raise Invalid("The scenario is too long: a language model is told all of it with every answer. Shorten its texts.")
     sealed = key.seal(msgspec.json.encode(written).decode()).sealed
     await work.scenarios.keep_own(identity, cmd.account, written, sealed=sealed, now=now)
     work.record(ScenarioWritten(scenario=identity, account=cmd.account, version=written.version))

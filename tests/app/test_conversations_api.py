@@ -12,7 +12,7 @@ from app.settings import Settings
 from bus.message import SYSTEM
 from db.seeds import load_scenarios
 from domain.practice.commands import SeedScenarios
-from handlers.practice.keeping import FACTS
+from handlers.practice.keeping import FACTS, SUMMARY
 from tests.app import client as clients
 from tests.app.client import Door, Person, sign_up, wrong_fields
 from tests.support import HandClock, ScriptedMailer, harness_of, rows, value
@@ -207,7 +207,7 @@ async def test_a_turn_that_waits_is_stopped_and_answered_when_it_is_asked_for_ag
 
 async def test_tokens_are_spent_once_however_many_ask_at_a_time(settings: Settings, clock: HandClock, mailer: ScriptedMailer) -> None:
     """Room for three answers at a time in a day, and none is ever given twice."""
-    reserved = settings.tokens_of_context + FACTS + settings.tokens_per_answer
+    reserved = settings.tokens_of_context + FACTS + SUMMARY + settings.tokens_per_answer
     scarce = msgspec.structs.replace(settings, tokens_per_day=3 * reserved, scripted_pace=0.0)
     async with clients.door(scarce, Ports(clock=clock, mailer=mailer)) as door:
         await door.house.bus.execute(SeedScenarios(), by=SYSTEM)

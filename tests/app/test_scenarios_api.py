@@ -395,3 +395,9 @@ async def test_a_file_that_is_none_is_refused(operator: httpx.AsyncClient, conte
 async def test_only_admins_take_out_and_bring_in(client: httpx.AsyncClient) -> None:
     assert (await client.get(EXPORT)).status_code == 403
     assert (await brought(client, [])).status_code == 403
+
+
+async def test_a_scenario_that_no_budget_would_hold_is_refused(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/api/v2/scenarios", json={**OWN, "constraints": ["慢" * 590 for _ in range(10)]})
+    assert answer.status_code == 422
+    assert "too long" in answer.json()["detail"]

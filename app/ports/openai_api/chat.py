@@ -178,4 +178,6 @@ def _text(chunk: _Chunk) -> str:
     for choice in chunk.choices:
         if choice.finish_reason == _FILTERED or (choice.delta is not None and choice.delta.refusal):
             raise ContentRefused
-    return "".join(choice.delta.content for choice in chunk.choices if choice.delta is not None and choice.delta.content)
+    text = "".join(choice.delta.content for choice in chunk.choices if choice.delta is not None and choice.delta.content)
+    # Half of a character that a provider has cut in two is no text, and cannot be written down.
+    return text.encode("utf-8", "replace").decode() if not text.isascii() else text

@@ -27,6 +27,7 @@ LONGEST_PAUSE = 9.0
 STANDBY = 2.5
 # Who was started so long ago can be expected to work.
 GROWN = 8.0
+# At most so many seconds nobody is killed who may be about to go on with an answer that was cut off.
 SPARED = 12.0
 
 
