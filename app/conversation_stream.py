@@ -8,8 +8,7 @@ its process is noticed too. Text is sealed until it is shown.
 import asyncio
 import base64
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 from uuid import UUID
@@ -20,6 +19,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from app.backlog import Backlog
 from bus.message import Envelope, Personal, Unavailable
 from bus.transport import AWAY
 from bus.work import stopping
@@ -57,52 +57,12 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     data: dict[str, Any]
 
 
-class Listener:
-    """What is new for one reader. When `behind`, something was missed and the database knows what."""
+class Listener(Backlog[LogRow]):
+    """What is new for one reader, who has had every fact up to `version`."""
 
     def __init__(self) -> None:
-        self.behind = True
-        self.ended = False
+        super().__init__(QUEUE)
         self.version = 0
-        self._rows: deque[LogRow] = deque()
-        self._news = asyncio.Event()
-
-    def offer(self, rows: Sequence[LogRow]) -> None:
-        if self.behind:
-            self._news.set()
-        elif len(self._rows) + len(rows) > QUEUE:
-            self.fall_behind()
-        else:
-            self._rows.extend(rows)
-            self._news.set()
-
-    def fall_behind(self) -> None:
-        self._rows.clear()
-        self.behind = True
-        self._news.set()
-
-    def end(self) -> None:
-        self.ended = True
-        self._news.set()
-
-    def catching_up(self) -> None:
-        """Call before reading the database: what arrives from now on is queued again."""
-        self.behind = False
-
-    def taken(self) -> list[LogRow]:
-        rows = list(self._rows)
-        self._rows.clear()
-        return rows
-
-    async def news(self, timeout: float) -> None:  # noqa: ASYNC109 - a ping is due when nothing came
-        """Returns when there is something to do, or the time is over."""
-        try:
-            # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the news.
-            async with asyncio.timeout(timeout):
-                await self._news.wait()
-        except TimeoutError:
-            return
-        self._news.clear()
 
 
 class ConversationHub:

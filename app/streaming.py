@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
@@ -14,6 +13,7 @@ import msgspec
 import structlog
 from redis.exceptions import RedisError
 
+from app.backlog import Backlog
 from bus.message import Envelope, Unavailable
 from bus.transport import PREFIX, Streams, envelope_from
 from bus.work import stopping
@@ -39,54 +39,18 @@ PATIENCE = 2.0
 STALLED = 0.5
 
 
-class Subscription:
-    """What is new for one stream. When `behind`, something was missed and the database knows what."""
+class Subscription(Backlog[Envelope]):
+    """What is new for one stream."""
 
     def __init__(self, subject: UUID, session: UUID, *, ends_at: float, connection: asyncio.WriteTransport | None) -> None:
+        super().__init__(QUEUE)
         self.subject, self.session, self.ends_at, self.connection = subject, session, ends_at, connection
-        self.behind = True
-        self.ended = False
         self.ended_by: Callable[[], None] | None = None
-        self._queue: deque[Envelope] = deque()
-        self._news = asyncio.Event()
-
-    def offer(self, envelope: Envelope) -> None:
-        if len(self._queue) >= QUEUE:
-            self.fall_behind()
-        else:
-            if not self.behind:
-                self._queue.append(envelope)
-            self._news.set()
-
-    def fall_behind(self) -> None:
-        self._queue.clear()
-        self.behind = True
-        self._news.set()
 
     def end(self) -> None:
-        self.ended = True
-        self._news.set()
+        super().end()
         if self.ended_by is not None:
             self.ended_by()
-
-    def catching_up(self) -> None:
-        """Call before reading the database: what arrives from now on is queued again."""
-        self.behind = False
-
-    def taken(self) -> list[Envelope]:
-        taken = list(self._queue)
-        self._queue.clear()
-        return taken
-
-    async def news(self, timeout: float) -> None:  # noqa: ASYNC109 - a ping is due when nothing came
-        """Returns when there is something to do, or the time is over."""
-        try:
-            # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the news.
-            async with asyncio.timeout(timeout):
-                await self._news.wait()
-        except TimeoutError:
-            return
-        self._news.clear()
 
 
 class ForeignEntry(Exception):
@@ -193,7 +157,7 @@ class Hub:
             listener(envelope)
         if envelope.subject is not None and envelope.name in self._seen:
             for subscription in self._subscriptions.get(envelope.subject, ()):
-                subscription.offer(envelope)
+                subscription.offer((envelope,))
 
     def _all_behind(self) -> None:
         for missed in self.missed:
