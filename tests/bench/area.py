@@ -70,6 +70,8 @@ def event_rows(accounts: Sequence[UUID], at: datetime) -> tuple[list[Any], ...]:
         [f'{{"account":"{account}","fields":["full_name"]}}' for account in accounts],
         [_META % (account, account, account) for account in accounts],
         [at] * count,
+        [None] * count,
+        [None] * count,
     )
 
 
