@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import json
 import secrets
+import socket
 import subprocess
 import sys
 import time
@@ -163,7 +164,12 @@ async def readers(server: Web, person: Person, conversations: list[str], *, read
     """Open streams; those that do not `read` leave their sockets full."""
     opened: list[asyncio.StreamWriter] = []
     for number, conversation in enumerate(conversations):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port_of(server), limit=2**12)
+        # A receive buffer as small as the kernel allows, so that whoever does not read holds up the server, and not the kernel alone.
+        wire = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**12)
+        wire.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(wire, ("127.0.0.1", port_of(server)))
+        reader, writer = await asyncio.open_connection(sock=wire, limit=2**12)
         head = (
             f"GET /api/v2/conversations/{conversation}/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {person.token}\r\n\r\n"
         )
@@ -201,7 +207,7 @@ async def stalled(server: Web, person: Person, scale: Scale) -> Figures:
     async with server.client() as http:
         opened = await readers(server, person, conversations, read=False)
         before = resident(server.pid)
-        says = f"paced {scale.pieces * 10} 0.002"
+        says = f"paced {scale.pieces * 4} 0.02"
         for conversation in conversations:
             answer = await http.post(f"/api/v2/conversations/{conversation}/turns", json={"text": says}, headers=person.headers)
             if answer.status_code != 202:
@@ -217,7 +223,7 @@ async def stalled(server: Web, person: Person, scale: Scale) -> Figures:
         writer.close()
     return {
         "stalled_readers": len(opened),
-        "stalled_pieces": scale.stalled * scale.pieces * 10,
+        "stalled_pieces": scale.stalled * scale.pieces * 4,
         "stalled_growth_mib": round(grown / 1024, 1),
     }
 
