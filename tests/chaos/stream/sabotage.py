@@ -21,8 +21,9 @@ from handlers.ports import Clock
 # Seconds between what readers are told and what is written.
 LATE = 1.0
 ENDS = "SELECT id, n FROM conversations WHERE id = ANY($1::uuid[])"
-APPEND = "_APPEND"
-# Where the statement that appends compares the fence of a writer with that of the conversation, or takes the one for the other.
+# A writer who has lost its turn must learn so neither when it writes nor when it renews its lease, whichever comes first after a pause.
+STATEMENTS = ("_APPEND", "_RENEW")
+# Where those compare the fence of a writer with that of the conversation, or take the one for the other.
 FENCES = {" AND g.fence = c.fence": "", " AND c.fence = g.fence": "", "c.id, c.fence": "c.id, g.fence"}
 
 
@@ -64,12 +65,13 @@ def _hasty() -> None:
 
 def _unfenced() -> None:
     """Whoever has had a turn writes, whoever has it now."""
-    statement: str = getattr(db.practice.log, APPEND)
-    for fence, none in FENCES.items():
-        if fence not in statement:
-            raise AssertionError(f"the statement that appends has no {fence!r} to take out")
-        statement = statement.replace(fence, none)
-    setattr(db.practice.log, APPEND, statement)
+    for name in STATEMENTS:
+        statement: str = getattr(db.practice.log, name)
+        for fence, none in FENCES.items():
+            if fence not in statement:
+                raise AssertionError(f"{name} has no {fence!r} to take out")
+            statement = statement.replace(fence, none)
+        setattr(db.practice.log, name, statement)
 
 
 KINDS: Mapping[str, Callable[[], None]] = {"hasty": _hasty, "unfenced": _unfenced}
