@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
+import structlog
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -23,9 +24,9 @@ FORGET_AFTER = 24 * 3600
 MOST = 1000
 # Seconds that a Redis has to answer the end of a connection.
 PARTING = 1.0
+OUTAGE = 1.0
 
-
-Q = TypeVar("Q", bound=RedisQueue)
+log: structlog.stdlib.BoundLogger = structlog.get_logger("jobs")
 
 
 class QueueDown(Unavailable):
@@ -33,7 +34,28 @@ class QueueDown(Unavailable):
     title = "The job queue does not answer at the moment; commands are kept and run later."
 
 
-def make_queue(url: str, kind: type[Q] = RedisQueue) -> Q:
+class PatientQueue(RedisQueue):
+    """SAQ asks for the next job at once, whatever the last answer was: while Redis is away that would take a whole core."""
+
+    _away = False
+
+    async def dequeue(self, timeout: float = 0.0, poll_interval: float = 0.0) -> Job | None:  # noqa: ASYNC109 - as of SAQ
+        try:
+            job = await super().dequeue(timeout, poll_interval)
+        except AWAY as error:
+            if not self._away:
+                log.warning("queue_down", error=type(error).__name__, hint="It is asked every second meanwhile.")
+            self._away = True
+            await asyncio.sleep(OUTAGE)
+            return None
+        self._away = False
+        return job
+
+
+Q = TypeVar("Q", bound=PatientQueue)
+
+
+def make_queue(url: str, kind: type[Q] = PatientQueue) -> Q:
     """Over a connection that notices a Redis that has frozen; the worker waits for jobs a second at a time."""
     redis: Any = Redis
     connection = redis.from_url(url, socket_connect_timeout=3, socket_timeout=5, retry=Retry(NoBackoff(), 1))

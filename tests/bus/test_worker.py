@@ -10,7 +10,6 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 from faststream.redis import RedisBroker
-from saq.queue.redis import RedisQueue
 
 from app.bootstrap import House, Ports, open_house
 from bus.harness import HandedOver
@@ -22,7 +21,7 @@ from bus.worker import Worker
 from db.connection import DatabaseDown
 from db.ledger.postgres import PostgresLedger
 from db.session import unit
-from tasks.queue import QueueDown, SaqJobs, close_queue, make_queue
+from tasks.queue import PatientQueue, QueueDown, SaqJobs, close_queue, make_queue
 from tasks.worker import make_worker
 from tests.bus import sample
 from tests.bus.sample import Batch, Follow, Hidden, Script
@@ -270,7 +269,7 @@ async def test_a_sent_command_goes_through_the_queue(house: House, script: Scrip
         assert await value(house, "SELECT count(*) FROM outbox WHERE kind = 'command'") == 0
 
 
-class Deaf(RedisQueue):
+class Deaf(PatientQueue):
     """Loses the first cancellation of its sweep, as a connection does that is made in that moment."""
 
     sweeping = False
@@ -537,3 +536,22 @@ async def test_what_a_living_worker_is_slow_to_handle_is_not_taken_over(house: H
 
         await until(all_confirmed, seconds=30)
     assert sorted(mail.text for mail in mailer.sent) == list("abcdefghijklmnopqrstuvwxyz")
+
+
+class Counting(PatientQueue):
+    asked = 0
+
+    async def version(self) -> tuple[int, ...]:
+        self.asked += 1
+        return await super().version()
+
+
+async def test_a_worker_asks_a_queue_that_is_away_once_a_second_and_no_oftener(house: House) -> None:
+    queue = make_queue("redis://127.0.0.1:1/0", Counting)
+    worker = make_worker(queue, house.bus, house.inbox, {}, concurrency=1)
+    began = time.monotonic()
+    async with in_background(worker.start()):
+        await asyncio.sleep(1.5)
+        await worker.stop()
+    await close_queue(queue)
+    assert 2 <= queue.asked <= 2 + (time.monotonic() - began)

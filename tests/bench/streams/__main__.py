@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, redirect_stderr
 from typing import Any
 
@@ -31,7 +31,7 @@ from tests.app.client import Person, Process, Web, environment, eventually, runn
 from tests.app.processes import REPOSITORY, room
 from tests.bench.measure import resident
 from tests.bench.report import Figures, Target, changed, missed, percentiles, table
-from tests.bench.streams.client import Heard, Orders
+from tests.bench.streams.client import Heard, Orders, Place, request
 from tests.bench.streams.model import INSTANT, PIECES
 
 SCENARIO = "real_estate_negotiations"
@@ -44,12 +44,15 @@ TARGETS: Mapping[str, Target] = {
     "stalled_growth_mib": Target("<=", 16),
 }
 PACE = 0.05
+# Seconds between two beginnings. Two hundred streams of twenty seconds each are ten beginnings a second; these are twice as many.
+APART = 1 / 20
 STALLED = 100
 # Turns, between which the bare handler has as many.
 PART = 20
 
 
 class Scale(msgspec.Struct, frozen=True, kw_only=True):
+    people: int
     turns: int
     streams: int
     pieces: int
@@ -59,9 +62,10 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, part: float) -> "Scale":
         return cls(
+            people=max(2, round(50 * part)),
             turns=max(10, round(200 * part)),
             streams=max(4, round(200 * part)),
-            pieces=max(20, round(200 * part)),
+            pieces=max(20, round(400 * part)),
             idle=max(20, round(2000 * part)),
             stalled=max(4, round(STALLED * part)),
         )
@@ -84,12 +88,14 @@ async def client(settings: Settings, orders: Orders) -> Heard:
     return msgspec.json.decode(out, type=Heard)
 
 
-async def begun(server: Web, person: Person, count: int) -> list[str]:
+async def begun(server: Web, people: Sequence[Person], count: int) -> list[Place]:
+    """So many conversations, dealt out among the people."""
     async with server.client() as http:
-        found: list[str] = []
-        for _ in range(count):
+        found: list[Place] = []
+        for number in range(count):
+            person = people[number % len(people)]
             answer = await http.post("/api/v2/conversations", json={"scenario": SCENARIO}, headers=person.headers)
-            found.append(answer.json()["data"]["conversation"])
+            found.append(Place(conversation=answer.json()["data"]["conversation"], token=person.token))
     return found
 
 
@@ -117,22 +123,22 @@ async def bare(settings: Settings) -> AsyncGenerator[int]:
         await process.wait()
 
 
-async def first_tokens(settings: Settings, server: Web, person: Person, port: int, scale: Scale) -> Figures:
+async def first_tokens(settings: Settings, server: Web, people: Sequence[Person], port: int, scale: Scale) -> Figures:
     """One turn after another, each in a conversation of its own; the bare handler in between, on the same machine at the same time."""
-    conversations = await begun(server, person, scale.turns)
-    ours = Orders(kind="ours", port=port_of(server), token=person.token, conversations=[], says=INSTANT)
+    places = await begun(server, people, scale.turns)
+    ours = Orders(kind="ours", port=port_of(server), says=INSTANT)
     plain = Orders(kind="bare", port=port, says=INSTANT)
     first: list[float] = []
     asked: list[float] = []
     bare_first: list[float] = []
     pieces = 0
-    for begin in range(0, len(conversations), PART):
-        some = conversations[begin : begin + PART]
-        found = await client(settings, msgspec.structs.replace(ours, conversations=some, rounds=len(some)))
+    for begin in range(0, len(places), PART):
+        some = places[begin : begin + PART]
+        found = await client(settings, msgspec.structs.replace(ours, places=some, rounds=len(some)))
         first, asked, pieces = first + found.first, asked + found.asked, pieces + found.pieces
         bare_first += (await client(settings, msgspec.structs.replace(plain, rounds=len(some)))).first
-    if len(first) != len(conversations) or pieces != PIECES * len(conversations):
-        raise AssertionError(f"{len(first)} of {len(conversations)} turns were answered")
+    if len(first) != len(places) or pieces != PIECES * len(places):
+        raise AssertionError(f"{len(first)} of {len(places)} turns were answered")
     figures = {**percentiles("first", first), **percentiles("first_of_asked", asked), **percentiles("bare_first", bare_first)}
     over = {
         f"first_over_bare_p{share}_ms": round(figures[f"first_p{share}_ms"] - figures[f"bare_first_p{share}_ms"], 2) for share in (50, 95)
@@ -140,13 +146,11 @@ async def first_tokens(settings: Settings, server: Web, person: Person, port: in
     return {**figures, **over, "first_ratio": round(figures["first_p50_ms"] / figures["bare_first_p50_ms"], 2)}
 
 
-async def many(settings: Settings, server: Web, person: Person, scale: Scale, name: str) -> Figures:
+async def many(settings: Settings, server: Web, people: Sequence[Person], scale: Scale, name: str) -> Figures:
     """All at once, at twenty pieces a second each."""
-    conversations = await begun(server, person, scale.streams)
     says = f"paced {scale.pieces} {PACE}"
-    orders = Orders(
-        kind="ours", port=port_of(server), token=person.token, conversations=conversations, says=says, together=True, patience=180
-    )
+    places = await begun(server, people, scale.streams)
+    orders = Orders(kind="ours", port=port_of(server), places=places, says=says, together=APART, patience=180)
     began = time.monotonic()
     heard = await client(settings, orders)
     took = time.monotonic() - began
@@ -160,31 +164,27 @@ async def many(settings: Settings, server: Web, person: Person, scale: Scale, na
     }
 
 
-async def readers(server: Web, person: Person, conversations: list[str], *, read: bool) -> list[asyncio.StreamWriter]:
+async def readers(server: Web, places: Sequence[Place], *, read: bool) -> list[asyncio.StreamWriter]:
     """Open streams; those that do not `read` leave their sockets full."""
     opened: list[asyncio.StreamWriter] = []
-    for number, conversation in enumerate(conversations):
+    for number, place in enumerate(places):
         # A receive buffer as small as the kernel allows, so that whoever does not read holds up the server, and not the kernel alone.
         wire = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**12)
         wire.setblocking(False)
         await asyncio.get_running_loop().sock_connect(wire, ("127.0.0.1", port_of(server)))
         reader, writer = await asyncio.open_connection(sock=wire, limit=2**12)
-        head = (
-            f"GET /api/v2/conversations/{conversation}/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {person.token}\r\n\r\n"
-        )
-        writer.write(head.encode())
+        writer.write(request("GET", f"/api/v2/conversations/{place.conversation}/events", place.token))
         opened.append(writer)
-        if read or number == len(conversations) - 1:
+        if read or number == len(places) - 1:
             await reader.readline()
     return opened
 
 
-async def idle(server: Web, person: Person, conversations: list[str], scale: Scale) -> Figures:
+async def idle(server: Web, places: Sequence[Place], scale: Scale) -> Figures:
     """Many who wait, and one who asks meanwhile."""
     before = resident(server.pid)
-    some = [conversations[number % len(conversations)] for number in range(scale.idle)]
-    opened = await readers(server, person, some, read=True)
+    opened = await readers(server, [places[number % len(places)] for number in range(scale.idle)], read=True)
     await asyncio.sleep(2)
     grown = resident(server.pid) - before
     began = time.monotonic()
@@ -201,20 +201,20 @@ async def idle(server: Web, person: Person, conversations: list[str], scale: Sca
     }
 
 
-async def stalled(server: Web, person: Person, scale: Scale) -> Figures:
+async def stalled(server: Web, people: Sequence[Person], scale: Scale) -> Figures:
     """Readers who take nothing of long answers, while others are answered."""
-    conversations = await begun(server, person, scale.stalled)
+    places = await begun(server, people, scale.stalled)
     async with server.client() as http:
-        opened = await readers(server, person, conversations, read=False)
+        opened = await readers(server, places, read=False)
         before = resident(server.pid)
-        says = f"paced {scale.pieces * 4} 0.02"
-        for conversation in conversations:
-            answer = await http.post(f"/api/v2/conversations/{conversation}/turns", json={"text": says}, headers=person.headers)
+        says = f"paced {scale.pieces * 2} 0.02"
+        for place in places:
+            answer = await http.post(f"/api/v2/conversations/{place.conversation}/turns", json={"text": says}, headers=place.headers)
             if answer.status_code != 202:
                 raise AssertionError(answer.text)
 
         async def answered() -> bool:
-            found = await http.get(f"/api/v2/conversations/{conversations[-1]}", headers=person.headers)
+            found = await http.get(f"/api/v2/conversations/{places[-1].conversation}", headers=places[-1].headers)
             return found.json()["data"]["turns"][-1]["status"] == "answered"
 
         await eventually(answered, "the stalled readers' turns are answered", 120)
@@ -223,7 +223,7 @@ async def stalled(server: Web, person: Person, scale: Scale) -> Figures:
         writer.close()
     return {
         "stalled_readers": len(opened),
-        "stalled_pieces": scale.stalled * scale.pieces * 4,
+        "stalled_pieces": scale.stalled * scale.pieces * 2,
         "stalled_growth_mib": round(grown / 1024, 1),
     }
 
@@ -241,17 +241,25 @@ async def bench(settings: Settings, scale: Scale) -> Figures:
         try:
             await stamped.says("reading")
             async with server.client() as http:
-                person = await sign_up(http)
-            await first_tokens(settings, server, person, port, msgspec.structs.replace(scale, turns=10))
-            figures |= await first_tokens(settings, server, person, port, scale)
-            figures |= await many(settings, server, person, scale, "many")
-            figures |= await stalled(server, person, scale)
-            figures |= await idle(server, person, await begun(server, person, 20), scale)
+                people = [await sign_up(http, email=f"{number}@fluentpro.example") for number in range(scale.people)]
+            await first_tokens(settings, server, people, port, msgspec.structs.replace(scale, turns=10))
+            figures |= said(await first_tokens(settings, server, people, port, scale))
+            figures |= said(await many(settings, server, people, scale, "many"))
+            figures |= said(await stalled(server, people, scale))
+            figures |= said(await idle(server, await begun(server, people, 20), scale))
         finally:
             await stamped.stop()
         asking = start("worker", llm_url=f"http://127.0.0.1:{port}/v1", llm_model="stamped")
         await asking.says("reading")
-        figures |= await many(settings, server, person, scale, "provider")
+        figures |= said(await many(settings, server, people, scale, "provider"))
+    return figures
+
+
+def said(figures: Figures) -> Figures:
+    """At once, on the terminal's error stream: a whole run takes minutes."""
+    if sys.__stderr__ is not None:
+        sys.__stderr__.write(f"  {json.dumps(figures)}\n")
+        sys.__stderr__.flush()
     return figures
 
 
@@ -276,7 +284,10 @@ def main() -> None:
             redis_url=given.redis_url,
             secret_key=secrets.token_urlsafe(32),
             access_token_seconds=3600,
+            auth_rate_burst=1000,
             tokens_per_day=10**9,
+            tokens_per_conversation=10**9,
+            tokens_per_answer=10**4,
             scripted_pace=0.0,
         )
         with (folder / "bench.log").open("w", buffering=1) as log, redirect_stderr(log):

@@ -13,19 +13,29 @@ import msgspec
 import uvloop
 
 
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """A conversation, and the access token of whose it is."""
+
+    conversation: str = ""
+    token: str = ""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """`ours`: a reader and a turn for each conversation. `bare`: as many requests to the handler that keeps nothing.
 
-    `together`: all at once, each begun a little after the other; else one after another. `rounds` of them.
+    `together`: all at once, each begun so many seconds after the one before; else one after another, `rounds` of them.
     """
 
     kind: Literal["ours", "bare"]
     port: int
-    token: str = ""
-    conversations: list[str] = []
+    places: list[Place] = []
     says: str
     rounds: int = 1
-    together: bool = False
+    together: float | None = None
     patience: float = 60.0
 
 
@@ -54,18 +64,16 @@ class Client:
 
     async def run(self) -> Heard:
         orders = self._orders
-        if orders.together:
-            count = max(len(orders.conversations), 1)
-            places = orders.conversations or [""]
-            await asyncio.gather(*(self._one(place, n / count) for n, place in enumerate(places)))
+        if orders.together is not None:
+            await asyncio.gather(*(self._one(place, n * orders.together) for n, place in enumerate(orders.places)))
         else:
             for number in range(orders.rounds):
-                await self._one(orders.conversations[number % len(orders.conversations)] if orders.conversations else "", 0)
+                await self._one(orders.places[number % len(orders.places)] if orders.places else Place(), 0)
         return msgspec.structs.replace(self.heard, pieces=self.pieces, lost=self.lost)
 
-    async def _one(self, conversation: str, wait: float) -> None:
+    async def _one(self, place: Place, wait: float) -> None:
         async with asyncio.timeout(self._orders.patience):
-            await (self._bare() if self._orders.kind == "bare" else self._ours(conversation, wait))
+            await (self._bare() if self._orders.kind == "bare" else self._ours(place, wait))
 
     async def _bare(self) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._orders.port)
@@ -76,24 +84,24 @@ class Client:
         finally:
             writer.close()
 
-    async def _ours(self, conversation: str, wait: float) -> None:
-        home, token = f"/api/v2/conversations/{conversation}", self._orders.token
+    async def _ours(self, place: Place, wait: float) -> None:
+        home, token = f"/api/v2/conversations/{place.conversation}", place.token
+        await asyncio.sleep(wait)
         reader, writer = await asyncio.open_connection("127.0.0.1", self._orders.port)
         other, sender = await asyncio.open_connection("127.0.0.1", self._orders.port)
         try:
             writer.write(request("GET", f"{home}/events", token))
-            while not (await reader.readline()).startswith(b"retry:"):
-                pass
-            await asyncio.sleep(wait)
+            await answered(reader, b" 200 ")
+            await reader.readuntil(b"\nretry:")
             asked = time.monotonic_ns()
             sender.write(request("POST", f"{home}/turns", token, msgspec.json.encode({"text": self._orders.says})))
             listening = asyncio.create_task(self._listen(reader, accepted=None, asked=asked, ends=b"event: practice.turn_completed"))
-            status = await other.readline()
-            accepted = time.monotonic_ns()
-            if b" 202 " not in status:
+            try:
+                await answered(other, b" 202 ")
+                accepted = time.monotonic_ns()
+                first = await listening
+            finally:
                 listening.cancel()
-                raise AssertionError(f"a turn was refused: {status!r} {await other.read(2000)!r}")
-            first = await listening
             self.heard.first.append(max(first - accepted, 0) / 1e9)
         finally:
             writer.close()
@@ -123,7 +131,14 @@ class Client:
         return first
 
 
+async def answered(reader: asyncio.StreamReader, status: bytes) -> None:
+    line = await reader.readline()
+    if status not in line:
+        raise AssertionError(f"refused: {line!r} {await reader.read(2000)!r}")
+
+
 def request(method: str, path: str, token: str, body: bytes = b"") -> bytes:
+    """A request of HTTP/1.1."""
     head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     return (head + (f"Authorization: Bearer {token}\r\n" if token else "") + "\r\n").encode() + body
 
