@@ -14,7 +14,8 @@ from handlers.ports import Mail
 
 TABLES = (
     "accounts, sessions, tickets, signing_keys, "
-    "personal_keys, scenarios, learner_scenarios, conversations, conversation_log, conversation_snapshots, model_calls, token_budgets, "
+    "personal_keys, scenarios, scenario_versions, learner_scenarios, "
+    "conversations, conversation_log, conversation_snapshots, model_calls, token_budgets, "
     "catalogue_entries, roles, role_vectors, embedding_models, seed_files, journeys, journey_steps, "
     "events, feed, outbox, done, deliveries, idempotency, leases, watermarks, groups, seals"
 )

@@ -51,9 +51,9 @@ class Scenarios:
         """What may be practised next: what everybody has, and whether the learner has been to the end of it."""
         return [msgspec.convert(dict(row), Candidate) for row in await self._driver.fetch(_CANDIDATES, account)]
 
-    async def find(self, scenario: UUID) -> KeptScenario | None:
-        """Whosever it is, and though it be withdrawn."""
-        row = await self._driver.fetchrow(f"SELECT {KEPT} FROM scenarios WHERE id = $1", scenario)
+    async def find(self, scenario: UUID, version: int) -> KeptScenario | None:
+        """As it was in that version, whosever it is, and though it be withdrawn."""
+        row = await self._driver.fetchrow(_VERSION, scenario, version)
         return None if row is None else kept_scenario(row)
 
     async def find_named(self, ref: str, account: UUID) -> KeptScenario | None:
@@ -128,14 +128,31 @@ KEPT = "id, slug, owner, version, available, body, sealed, created_at, updated_a
 
 _NAMED = f"SELECT {KEPT} FROM scenarios WHERE id = $1 AND (owner = $2 OR (owner IS NULL AND available))"
 
-_KEEP_OWN = """
+# One that a process of the build before has changed, which keeps no versions, is what it is now.
+_VERSION = """
+SELECT s.id, s.slug, s.owner, coalesce(v.version, s.version) AS version, s.available,
+    coalesce(v.body, s.body) AS body, coalesce(v.sealed, s.sealed) AS sealed, s.created_at, s.updated_at
+FROM scenarios s LEFT JOIN scenario_versions v ON v.scenario = s.id AND v.version = $2 AND v.version <> s.version
+WHERE s.id = $1
+"""
+
+# What the scenario says until now stays, unless it is the same version: whoever changes a file without raising that has changed it.
+_KEEP_BEFORE = """
+WITH before AS (
+    INSERT INTO scenario_versions (scenario, version, body, sealed)
+    SELECT id, version, body, sealed FROM scenarios WHERE id = $1 AND version <> $6
+    ON CONFLICT (scenario, version) DO UPDATE SET body = excluded.body, sealed = excluded.sealed
+)
+"""
+
+_KEEP_OWN = f"""{_KEEP_BEFORE}
 INSERT INTO scenarios (id, owner, industry, situation, partner, version, available, sealed, created_at, updated_at)
 VALUES ($1, $2, $3, $4, $5, $6, true, $7, $8, $8)
 ON CONFLICT (id) DO UPDATE SET industry = excluded.industry, situation = excluded.situation, partner = excluded.partner,
     version = excluded.version, sealed = excluded.sealed, updated_at = excluded.updated_at
 """
 
-_KEEP = """
+_KEEP = f"""{_KEEP_BEFORE}
 INSERT INTO scenarios (id, slug, industry, situation, partner, version, available, body, created_at, updated_at)
 VALUES ($1, $2, $3, $4, $5, $6, true, $7, $8, $8)
 ON CONFLICT (id) DO UPDATE SET industry = excluded.industry, situation = excluded.situation, partner = excluded.partner,

@@ -33,6 +33,16 @@ scenarios = Table(
     comment="Those of the seeds have a body; those that a learner wrote are sealed, and theirs alone.",
 )
 
+scenario_versions = Table(
+    "scenario_versions",
+    metadata,
+    Column("scenario", IDENTITY, ForeignKey("scenarios.id"), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("body", VALUES),
+    Column("sealed", LargeBinary),
+    comment="What scenarios said before they were changed, for the conversations that began with it.",
+)
+
 learner_scenarios = Table(
     "learner_scenarios",
     metadata,

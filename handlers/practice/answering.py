@@ -183,7 +183,7 @@ async def begin_attempt(cmd: BeginAttempt, work: Work, vault: Vault, limits: Pra
     await keep(work, held, events, now=now, lease=now + limits.lease)
     turn = _running(conversation)
     fence = held.fence + 1
-    kept = await work.scenarios.find(conversation.state.scenario)
+    kept = await work.scenarios.find(conversation.state.scenario, conversation.state.scenario_version)
     if kept is None:
         raise UnknownScenario
     scene = _scene(conversation, turn, scenario_of(kept, key), key, limits)

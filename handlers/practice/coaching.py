@@ -68,7 +68,7 @@ async def write_the_report(cmd: WriteReport, work: Work, vault: Vault, clock: Cl
         for turn in held.conversation.content.turns:
             held = await _give(work, held, turn, key, now)
     state = held.conversation.state
-    kept = await work.scenarios.find(state.scenario)
+    kept = await work.scenarios.find(state.scenario, state.scenario_version)
     if kept is None:
         return
     scenario, language = scenario_of(kept, key), state.settings.explanation_language

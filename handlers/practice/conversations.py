@@ -97,7 +97,7 @@ async def fork_conversation(
     [event] = child.fork(new_id())
     child.apply(Recorded(event, now))
     ask_coach(work, child)
-    scenario = await work.scenarios.find(child.state.scenario)
+    scenario = await work.scenarios.find(child.state.scenario, child.state.scenario_version)
     if scenario is None:
         raise UnknownScenario
     return await _added(work, child, event, await _written(work, vault, scenario, cmd.account, clock), clock)

@@ -17,15 +17,19 @@ from app.settings import Settings
 from app.stream_log import StreamWriter
 from bus.message import ANONYMOUS, SYSTEM, Actor, Command, Personal, Unavailable
 from db.practice.log import Appended, Batch, LogAppender
+from db.seeds import load_scenarios
+from db.session import unit
 from domain.practice.commands import (
     AnswerTurn,
     BeginAttempt,
     CompleteAttempt,
+    ForkConversation,
     SeedScenarios,
     StartConversation,
     StopAnswer,
     SubmitTurn,
     UndoAction,
+    WriteScenario,
 )
 from domain.practice.events import Settings as Wanted
 from domain.practice.prompt import Scene
@@ -74,6 +78,11 @@ class Talk:
     def __init__(self, house: House, account: AccountId, conversation: UUID) -> None:
         self.house, self.account, self.conversation = house, account, conversation
         self.by = Actor(kind="person", id=account)
+
+    async def start(self, scenario: str) -> "Talk":
+        """Another one, of the same learner."""
+        started = await self.do(StartConversation(account=self.account, scenario=scenario, settings=Wanted(feedback="silent")))
+        return Talk(self.house, self.account, started.conversation)
 
     async def say(self, text: str = "The price of the flat, please.") -> UUID:
         return (await self.do(SubmitTurn(account=self.account, conversation=self.conversation, text=text))).turn
@@ -124,10 +133,7 @@ async def talk(house: House) -> Talk:
 
 async def talking(house: House) -> Talk:
     account = (await house.bus.execute(Registrations.build(), by=ANONYMOUS)).profile.id
-    started = await house.bus.execute(
-        StartConversation(account=account, scenario=SCENARIO, settings=Wanted(feedback="silent")), by=Actor(kind="person", id=account)
-    )
-    return Talk(house, account, started.conversation)
+    return await Talk(house, account, account).start(SCENARIO)
 
 
 async def until(true: Callable[[], Awaitable[object]]) -> None:
@@ -330,6 +336,27 @@ async def test_what_was_written_behind_a_lost_connection_is_not_written_again(ta
             await pen.write(word)
         await pen.written()
     assert await talk.shown(turn, begun.attempt) == "one two three "
+
+
+async def test_a_scene_goes_on_as_it_began_though_its_scenario_was_changed(house: House, model: Told) -> None:
+    """One that everybody has, and one of the learner's own, which is changed twice; of that also a fork, and a scene begun afterwards."""
+    [shared] = [one for one in load_scenarios().scenarios if one.slug == SCENARIO]
+    mine = msgspec.structs.replace(shared, title="Mine", script=None, industry=None, situation=None, partner=None)
+    talk = await talking(house)
+    written = await talk.do(WriteScenario(account=talk.account, scenario=None, expected=None, written=mine))
+    own = await talk.start(str(written.scenario))
+    for title in ("Changed", "Changed again"):
+        changed = msgspec.structs.replace(mine, title=title)
+        await talk.do(WriteScenario(account=talk.account, scenario=written.scenario, expected=None, written=changed))
+    async with unit(house.database) as work:
+        await work.scenarios.keep([msgspec.structs.replace(shared, version=shared.version + 1, title="New")], now=house.clock())
+    forked = await own.do(ForkConversation(account=own.account, conversation=own.conversation, at_version=1))
+    fork = Talk(house, talk.account, forked.conversation)
+    for one in (talk, own, fork, await talk.start(str(written.scenario)), await talk.start(SCENARIO)):
+        model.calls.append(["Yes."])
+        await one.say()
+        await one.answer()
+    assert [scene.scenario.title for _, scene in model.asked] == [shared.title, "Mine", "Mine", "Changed again", "New"]
 
 
 async def test_a_turn_that_cannot_even_be_begun_fails_and_is_not_tried_for_ever(talk: Talk, model: Told) -> None:

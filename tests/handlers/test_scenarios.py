@@ -93,7 +93,7 @@ async def test_what_is_kept_is_what_the_files_say(harness: Harness, house: House
     shipped = sorted(seeds.load_scenarios().scenarios, key=lambda one: one.slug)
     assert await house.reads.scenarios.all() == shipped
     async with unit(house.database) as work:
-        found = [await work.scenarios.find(scenario_id(one.slug)) for one in shipped]
+        found = [await work.scenarios.find(scenario_id(one.slug), one.version) for one in shipped]
     assert [one and one.body for one in found] == shipped
 
 
@@ -429,7 +429,7 @@ async def test_a_withdrawn_scenario_is_neither_begun_nor_listed_nor_given_but_st
     async with unit(house.database) as work:
         await work.scenarios.withdraw([slug], now=house.clock())
         assert await work.scenarios.find_named(slug, account) is None
-        assert await work.scenarios.find(scenario_id(slug)) is not None
+        assert await work.scenarios.find(scenario_id(slug), 1) is not None
     await complete(harness, account)
     await harness.settle()
     assert slug not in {row["slug"] for row in await given(house, account)}
