@@ -58,19 +58,21 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Listener(Backlog[LogRow]):
-    """What is new for one reader, who has had every fact up to `version`."""
+    """What is new for one reader, who has had everything up to `n`, and every fact up to `version`."""
 
     def __init__(self) -> None:
         super().__init__(QUEUE)
+        self.n = 0
         self.version = 0
 
 
 class ConversationHub:
     """The readers of this process, by conversation, and its one subscription."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, reads: Reads) -> None:
         redis: Any = Redis
         self._redis: Redis = redis.from_url(url, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0))
+        self._reads = reads
         self._listeners: dict[UUID, set[Listener]] = {}
         self.down = True
 
@@ -111,11 +113,11 @@ class ConversationHub:
                 await self._listen()
             except AWAY as error:
                 if not self.down:
-                    log.warning("announcements_down", error=type(error).__name__, hint="The database is read every second meanwhile.")
+                    log.warning("announcements_down", error=type(error).__name__, hint="The database is asked every second meanwhile.")
             except Exception:
                 log.exception("announcements_failed")
             self.down = True
-            self.all_behind()
+            await self._look()
             await asyncio.sleep(DOWN_POLL)
 
     async def _listen(self) -> None:
@@ -145,11 +147,25 @@ class ConversationHub:
             if self.down:
                 # The subscription was confirmed. What was said before it was said to nobody.
                 self.down = False
-                self.all_behind()
+                await self._look()
             if message is not None and message["type"] == "message":
                 for news in news_in(message["data"]):
                     for listener in self._listeners.get(news.conversation, ()):
                         listener.offer(news.rows)
+
+    async def _look(self) -> None:
+        """Who has missed something: one question for all readers, of whom most have not."""
+        try:
+            heads = await self._reads.practice.heads(list(self._listeners))
+        except Exception as error:
+            if not isinstance(error, Unavailable):
+                log.exception("heads_not_read")
+            self.all_behind()
+            return
+        for conversation, n in heads.items():
+            for listener in self._listeners.get(conversation, ()):
+                if listener.n < n:
+                    listener.fall_behind()
 
     def all_behind(self) -> None:
         """Something was missed, and the database knows what."""
@@ -165,28 +181,28 @@ class _Versioned(msgspec.Struct):
 class Reader:
     """Yields what is new in a conversation past a number, in order, each once; an empty list when the wait was over."""
 
-    def __init__(self, hub: ConversationHub, reads: Reads, listener: Listener, conversation: UUID, n: int) -> None:
-        self._hub, self._reads, self._listener, self._conversation = hub, reads, listener, conversation
-        self.n = n
+    def __init__(self, reads: Reads, listener: Listener, conversation: UUID, n: int) -> None:
+        self._reads, self._listener, self._conversation = reads, listener, conversation
+        listener.n = n
         self._answering = False
         self._looked = time.monotonic()
 
     async def wait(self, timeout: float) -> None:  # noqa: ASYNC109 - as of the listener
-        down = self._hub.down or self._listener.behind
-        await self._listener.news(min(timeout, DOWN_POLL) if down else min(timeout, LOOK) if self._answering else timeout)
+        soon = DOWN_POLL if self._listener.behind else LOOK if self._answering else timeout
+        await self._listener.news(min(timeout, soon))
 
     async def rows(self) -> list[LogRow]:
         listener = self._listener
         overdue = self._answering and time.monotonic() - self._looked >= LOOK
-        if not listener.behind and not self._hub.down and not overdue:
-            rows = [row for row in listener.taken() if row.n > self.n]
-            if all(row.n == self.n + number for number, row in enumerate(rows, 1)):
+        if not listener.behind and not overdue:
+            rows = [row for row in listener.taken() if row.n > listener.n]
+            if all(row.n == listener.n + number for number, row in enumerate(rows, 1)):
                 return self._had(rows)
         # A gap: the announcements of two processes crossed, or one was lost. What is queued by now is read as well.
         listener.catching_up()
         listener.taken()
         try:
-            found = await self._reads.practice.log_after(self._conversation, self.n, PAGE)
+            found = await self._reads.practice.log_after(self._conversation, listener.n, PAGE)
         except Unavailable:
             listener.behind = True
             return []
@@ -196,7 +212,7 @@ class Reader:
 
     def _had(self, rows: list[LogRow]) -> list[LogRow]:
         if rows:
-            self.n = rows[-1].n
+            self._listener.n = rows[-1].n
             self._answering = rows[-1].name in ANSWERING
             self._listener.version = max([self._listener.version, *(row.version for row in rows if row.version is not None)])
             self._looked = time.monotonic()

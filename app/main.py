@@ -95,7 +95,7 @@ def create_app(
             app.state.authentication = Authentication(house.reads, house.sealer, settings, house.clock)
             app.state.hub = hub
             app.state.feed = PersonalFeed(hub, house.reads, seen=seen, clock=house.clock, kept_days=settings.feed_days)
-            conversation_hub = ConversationHub(settings.redis_url)
+            conversation_hub = ConversationHub(settings.redis_url, house.reads)
             hub.heard.append(conversation_hub.heard)
             hub.missed.append(conversation_hub.all_behind)
             app.state.conversation_streams = ConversationStreams(conversation_hub, hub, house.reads, house.vault, house.clock)

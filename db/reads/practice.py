@@ -1,5 +1,6 @@
 """What is read of conversations. Whatever belongs to somebody takes its owner as a parameter; text comes sealed."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -110,10 +111,17 @@ class PracticeReads:
             raise UnknownConversation
         return Place(row["generation"], row["n"], row["first"] - 1 if row["first"] is not None else row["n"])
 
+    async def heads(self, conversations: Sequence[UUID]) -> dict[UUID, int]:
+        """The last number of the log of each."""
+        async with self._database.driver() as driver:
+            return {row["id"]: row["n"] for row in await driver.fetch(_HEADS, conversations)}
+
     async def log_after(self, conversation: UUID, n: int, limit: int) -> list[LogRow]:
         async with self._database.driver() as driver:
             return [row_of(row) for row in await driver.fetch(_LOG, conversation, n, limit)]
 
+
+_HEADS = "SELECT id, n FROM conversations WHERE id = ANY($1::uuid[])"
 
 _VERSION = "SELECT version FROM conversations WHERE id = $1 AND account = $2 AND deleted_at IS NULL"
 

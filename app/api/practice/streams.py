@@ -72,7 +72,7 @@ class ConversationStreams:
         return self._vault.opened(wrapped)
 
     def reader(self, conversation: UUID, listener: Any, start: Start) -> Reader:
-        return Reader(self.hub, self._reads, listener, conversation, start.n)
+        return Reader(self._reads, listener, conversation, start.n)
 
     async def stream(
         self, conversation: UUID, account: AccountId, session: UUID, start: Start, *, until: datetime, connection: Any
