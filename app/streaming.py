@@ -64,6 +64,7 @@ class Hub:
         self._streams, self._reads, self._areas, self._seen, self._clock = streams, reads, areas, frozenset(seen), clock
         self._subscriptions: dict[UUID, set[Subscription]] = {}
         self.down = True
+        self._looked: int | None = None
         self.closing = False
         self.heard: list[Callable[[Envelope], None]] = []
         self.missed: list[Callable[[], None]] = []
@@ -118,10 +119,28 @@ class Hub:
                 if not isinstance(error, (RedisError, OSError, TimeoutError, Unavailable, ForeignEntry)):
                     log.exception("hub_failed")
                 if not self.down:
-                    log.warning("streams_down", error=type(error).__name__, hint="The database is read every second meanwhile.")
-                    self.down = True
-                    self._all_behind()
+                    log.warning("streams_down", error=type(error).__name__, hint="The database is asked every second meanwhile.")
+                    self.down, self._looked = True, None
+                await self._look()
                 await asyncio.sleep(DOWN_POLL)
+
+    async def _look(self) -> None:
+        """Who has missed something while nobody tells: one question for all streams, of which most have not."""
+        try:
+            if self._looked is None:
+                self._looked = await self._reads.feed.head()
+                self._all_behind()
+                return
+            found = await self._reads.feed.last_of(list(self._subscriptions), past=self._looked)
+        except Exception as error:
+            if not isinstance(error, Unavailable):
+                log.exception("feeds_not_read")
+            self._all_behind()
+            return
+        for subject, position in found.items():
+            self._looked = max(self._looked, position)
+            for subscription in self._subscriptions.get(subject, ()):
+                subscription.fall_behind()
 
     async def _read(self) -> None:
         async with asyncio.timeout(PATIENCE):
@@ -246,13 +265,13 @@ class PersonalFeed:
                     yield b": ping\n\n"
                     ping_at = time.monotonic() + self._ping
                 due = min(ping_at, ends_at) - time.monotonic()
-                await subscription.news(min(due, DOWN_POLL) if self.hub.down or subscription.behind else due)
+                await subscription.news(min(due, DOWN_POLL) if subscription.behind else due)
             if not subscription.ended or self.hub.closing:
                 yield control("stream.reconnect", {})
 
     async def past(self, position: int, subscription: Subscription) -> list[Envelope]:
-        """What was queued; from the database what was missed, and everything while Redis is down."""
-        if not subscription.behind and not self.hub.down:
+        """What was queued; from the database what was missed."""
+        if not subscription.behind:
             return subscription.taken()
         subscription.catching_up()
         try:

@@ -104,7 +104,7 @@ class FeedEndpoint:
                 if self._resumed or (found and subscription.behind):
                     continue
                 rest = max(0.0, min(caller.ends_at - time.monotonic(), LONGEST))
-                await subscription.news(min(rest, DOWN_POLL) if hub.down or subscription.behind else rest)
+                await subscription.news(min(rest, DOWN_POLL) if subscription.behind else rest)
 
     async def _reset(self) -> None:
         if self._start.reset:

@@ -25,6 +25,11 @@ class FeedReads:
         async with self._database.driver() as driver:
             return await driver.fetchval("SELECT coalesce(max(position), 0) FROM feed")
 
+    async def last_of(self, subjects: Collection[UUID], *, past: int) -> dict[UUID, int]:
+        """The last position of each of these whom anything past that one concerns."""
+        async with self._database.driver() as driver:
+            return {row["subject"]: row["position"] for row in await driver.fetch(_LAST, list(subjects), past)}
+
     async def has_older(self, subject: UUID, position: int, *, names: Collection[str], than: datetime) -> bool:
         """Whether something past the position is older than what is kept."""
         async with self._database.driver() as driver:
@@ -34,6 +39,8 @@ class FeedReads:
 _AFTER = f"""{PLACED}
 WHERE f.subject = $1 AND f.position > $2 AND e.name = ANY($3::text[]) AND e.at >= $4 ORDER BY f.position LIMIT $5
 """
+
+_LAST = "SELECT subject, max(position) AS position FROM feed WHERE subject = ANY($1::uuid[]) AND position > $2 GROUP BY subject"
 
 _HAS_OLDER = """
 SELECT EXISTS (

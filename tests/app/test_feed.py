@@ -8,7 +8,7 @@ import signal
 import socket
 import struct
 import termios
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -27,12 +27,14 @@ from app.settings import Settings
 from app.streaming import Hub, PersonalFeed, Resumption
 from bus.harness import HandedOver, Harness
 from bus.message import ANONYMOUS, SYSTEM, Actor, Envelope
+from bus.transport import Streams, StreamsDown
 from db.reads import Reads
 from db.reads.feed import FeedReads
 from domain.accounts.commands import ChangeProfile, EnsureSigningKey, RegisterAccount
 from domain.types import AccountId, Secret
 from tests.app.client import FEED, LOG_IN, ME, PASSWORD, Feed, Person, Sent, Web, eventually, feed_of, sign_up, web
 from tests.app.processes import room
+from tests.factories import Registrations
 from tests.support import HandClock, ScriptedMailer, rows, value
 
 
@@ -480,6 +482,58 @@ async def test_a_quiet_stream_is_pinged_until_its_life_is_over(source: House, *,
     assert (blocks[0], blocks[-1]) == (b"retry: 3000\n\n", b"event: stream.reconnect\ndata: {}\n\n")
     assert set(blocks[1:-1]) == {b": ping\n\n"}
     assert 2 <= len(blocks[1:-1]) <= 4
+
+
+class Away(Streams):
+    """Those of a Redis that is away."""
+
+    async def ends(self, areas: Sequence[str]) -> dict[str, int]:  # noqa: ARG002 - nobody answers
+        raise StreamsDown
+
+
+class Counting(FeedReads):
+    """Counts how often feeds are read, and how often it is asked who has missed something."""
+
+    read = 0
+    looked = 0
+
+    async def after(self, subject: UUID, position: int, *, names: Collection[str], since: datetime, limit: int) -> list[Envelope]:
+        self.read += 1
+        return await super().after(subject, position, names=names, since=since, limit=limit)
+
+    async def last_of(self, subjects: Collection[UUID], *, past: int) -> dict[UUID, int]:
+        found = await super().last_of(subjects, past=past)
+        self.looked += 1
+        return found
+
+
+async def test_without_redis_one_question_a_second_is_asked_for_all_streams_and_only_who_missed_something_reads(source: House) -> None:
+    seen, areas = source.bus.catalog.seen, source.bus.catalog.areas
+    reads = Reads(source.database)
+    reads.feed = counting = Counting(source.database)
+    hub = Hub(Away(source.streams.broker), reads, areas=areas, seen=seen, clock=source.clock)
+    feed = PersonalFeed(hub, reads, seen=seen, clock=source.clock, kept_days=30)
+    registered = await source.bus.execute(Registrations.build(), by=ANONYMOUS)
+    account, session, until = registered.profile.id, registered.session, datetime.now(UTC) + timedelta(minutes=15)
+    told: list[bytes] = []
+    others = 20
+
+    async def follow(subject: UUID) -> None:
+        async for block in feed.stream(subject, session, Resumption(0), until=until):
+            told.extend([block] if block.startswith(b"id: ") else [])
+
+    async with hub.running():
+        following = [asyncio.create_task(follow(subject)) for subject in (account, *(source.new_id() for _ in range(others)))]
+        try:
+            await eventually(lambda: counting.looked >= 3, "it is asked again and again")
+            await change(source, account, "Ada King")
+            await eventually(lambda: len(told) == 2, "who missed something reads")
+        finally:
+            for task in following:
+                task.cancel()
+            await asyncio.gather(*following, return_exceptions=True)
+    assert [block.splitlines()[1] for block in told] == [b"event: accounts.registered", b"event: accounts.profile_changed"]
+    assert counting.read < 3 * others
 
 
 class LateReads(FeedReads):
