@@ -91,8 +91,8 @@ def judge(evidence: Evidence) -> Verdict:
 
 
 def unhurt(evidence: Evidence) -> list[str]:
-    """Turns that nobody was killed in."""
-    hurt = {name for blow in evidence.blows if blow.kind.startswith("kill") for name in blow.hit}
+    """Turns without a blow that counts."""
+    hurt = {name for blow in evidence.blows if blow.counts for name in blow.hit}
     return [asked.name for asked in evidence.asked if asked.name not in hurt]
 
 

@@ -88,11 +88,15 @@ class Reader:
     def had(self) -> int:
         return int(self._id.rpartition(".")[2])
 
+    @property
+    def through(self) -> bool:
+        """Whether the end of the log is known, and reached."""
+        return self._talk.last is not None and self.had >= self._talk.last
+
     async def run(self) -> None:
-        """Until the end of the log, once that is known."""
         if self._late:
             await asyncio.sleep(self._chance.uniform(0, 3))
-        while self._talk.last is None or self.had < self._talk.last:
+        while not self.through:
             if self._talk.resting and self._talk.last is None:
                 await asyncio.sleep(0.2)
                 continue
@@ -103,7 +107,7 @@ class Reader:
                     async for event in events:
                         self._hear(event)
                         stay = None if stay is None else stay - 1
-                        if stay == 0:
+                        if stay == 0 or self.through:
                             break
             except (OSError, EOFError, WebSocketException, Refused):
                 pass
@@ -245,7 +249,7 @@ class Clients:
 
     def _hit(self) -> int:
         blows = read(self._folder / "blows.jsonl", Blow)
-        return len({name for blow in blows if blow.kind.startswith("kill") for name in blow.hit})
+        return len({name for blow in blows if blow.counts for name in blow.hit})
 
     async def _read_up(self) -> None:
         """Once the end is known. Who does not get there in time is told by what they have not heard."""

@@ -134,8 +134,9 @@ class Disturber:
             return False
         self._deck.remove(kind)
         self.counts[kind] += 1
-        write(self.log, Blow(at=at, kind=kind, hit=tuple(sorted(hit))))
-        if kind.startswith("kill"):
+        blow = Blow(at=at, kind=kind, hit=tuple(sorted(hit)), counts=kind.startswith("kill") or {*self.kinds} == {"pause_worker"})
+        write(self.log, blow)
+        if blow.counts:
             self._hit |= hit
         return True
 

@@ -56,11 +56,15 @@ class Heard(Record, frozen=True, kw_only=True):
 
 
 class Blow(Record, frozen=True, kw_only=True):
-    """A kill, or a pause; `hit` are the names of the turns that the provider was answering."""
+    """A kill, or a pause; `hit` are the names of the turns that the provider was answering.
+
+    It `counts` for the number of turns that a run asks for: every kill does, and a pause where nobody is killed.
+    """
 
     at: float
     kind: str
     hit: tuple[str, ...]
+    counts: bool = True
 
 
 class End(Record, frozen=True, kw_only=True):
