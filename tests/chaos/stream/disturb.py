@@ -22,7 +22,7 @@ SOON = (0.05, 1.0)
 LATER = (0.2, 6.0)
 # A pause ends when one of the turns that it hit is answered anew, after some pieces, and at the latest so many seconds after it began.
 RESUMED = (0.05, 0.9)
-LONGEST_PAUSE = 9.0
+LONGEST_PAUSE = 15.0
 # All at the same time would be late together: each needs seconds of a processor before it does anything.
 STANDBY = 2.5
 # Who was started so long ago can be expected to work.
