@@ -12,14 +12,13 @@ from app.sealing import SealBrokenError
 from bus.message import Actor, Personal, Trace
 from domain.errors import Unavailable
 from domain.practice.commands import InspectConversation
-from domain.practice.errors import UnknownScenario
 from domain.practice.events import Redone, Undone
 from domain.practice.model import Conversation
 from domain.practice.scenario import Scenario
 from domain.practice.state import Recorded
 from domain.practice.views import ConversationView, viewed
-from domain.types import AccountId
 from handlers.ports import PersonKey
+from handlers.practice.conversations import scenario_of
 
 NOT_SHARED = "(not shared)"
 """Stands where there is text that its learner has not let us read."""
@@ -125,13 +124,10 @@ class Inspector:
 
     async def _scenario(self, conversation: Conversation, key: PersonKey | None) -> Scenario | None:
         state = conversation.state
-        try:
-            kept = await self._house.reads.scenarios.named(str(state.scenario), account=AccountId(state.account))
-        except UnknownScenario:
-            return None
-        if kept.body is not None or kept.sealed is None or key is None:
-            return kept.body
-        return msgspec.json.decode(key.open(Personal(kept.sealed)), type=Scenario)
+        kept = await self._house.reads.scenarios.find(state.scenario, state.scenario_version)
+        if kept is None or key is None:
+            return None if kept is None else kept.body
+        return scenario_of(kept, key)
 
     async def _inspected(self, conversation: UUID, found: Conversation, key: PersonKey | None) -> Inspected:
         entry = await self._reads.entry(conversation)

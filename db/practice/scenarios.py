@@ -53,7 +53,7 @@ class Scenarios:
 
     async def find(self, scenario: UUID, version: int) -> KeptScenario | None:
         """As it was in that version, whosever it is, and though it be withdrawn."""
-        row = await self._driver.fetchrow(_VERSION, scenario, version)
+        row = await self._driver.fetchrow(VERSION, scenario, version)
         return None if row is None else kept_scenario(row)
 
     async def find_named(self, ref: str, account: UUID) -> KeptScenario | None:
@@ -129,7 +129,7 @@ KEPT = "id, slug, owner, version, available, body, sealed, created_at, updated_a
 _NAMED = f"SELECT {KEPT} FROM scenarios WHERE id = $1 AND (owner = $2 OR (owner IS NULL AND available))"
 
 # One that a process of the build before has changed, which keeps no versions, is what it is now.
-_VERSION = """
+VERSION = """
 SELECT s.id, s.slug, s.owner, coalesce(v.version, s.version) AS version, s.available,
     coalesce(v.body, s.body) AS body, coalesce(v.sealed, s.sealed) AS sealed, s.created_at, s.updated_at
 FROM scenarios s LEFT JOIN scenario_versions v ON v.scenario = s.id AND v.version = $2 AND v.version <> s.version

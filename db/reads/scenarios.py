@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 
 from db.connection import Database
-from db.practice.scenarios import identity_of
+from db.practice.scenarios import VERSION, KeptScenario, identity_of, kept_scenario
 from domain.practice.choosing import Reason
 from domain.practice.errors import UnknownScenario
 from domain.practice.scenario import Scenario
@@ -76,6 +76,12 @@ class ScenarioReads:
         if row is None:
             raise UnknownScenario
         return msgspec.convert(dict(row), ListedScenario)
+
+    async def find(self, scenario: UUID, version: int) -> KeptScenario | None:
+        """As it was in that version, whosever it is, and though it be withdrawn."""
+        async with self._database.driver() as driver:
+            row = await driver.fetchrow(VERSION, scenario, version)
+        return None if row is None else kept_scenario(row)
 
     async def all(self) -> list[Scenario]:
         """What everybody has, whole, by slug; not what is withdrawn."""

@@ -1,7 +1,7 @@
 """What somebody wrote is erased with their key, and nothing else is."""
 
 from tests.app.client import Door, sign_up
-from tests.app.test_conversations_api import practising, read, said, started
+from tests.app.test_conversations_api import CONVERSATIONS, practising, read, said, started
 from tests.support import audited, harness_of, rows, seal
 
 __all__ = ["practising"]
@@ -30,3 +30,17 @@ async def test_without_their_key_nobody_reads_what_a_learner_wrote_and_the_audit
     assert WORDS not in gone.text
     assert (await read(practising, other, elsewhere))["turns"][0]["text"] == WORDS
     assert await audited(house) == (True, positions)
+
+
+async def test_who_begins_anew_after_an_erasure_sees_what_is_left_in_the_list_and_reads_what_is_new(practising: Door) -> None:
+    learner = await sign_up(practising.client)
+    old = await started(practising, learner)
+    await practising.client.patch(old, json={"title": "About the discount"}, headers=learner.headers)
+    await rows(practising.house, "DELETE FROM personal_keys WHERE account = $1 RETURNING account", learner.id)
+    erased = await practising.client.get(CONVERSATIONS, headers=learner.headers)
+    assert (erased.status_code, [one["title"] for one in erased.json()["data"]]) == (200, [None])
+    new = await started(practising, learner)
+    await practising.client.patch(new, json={"title": "About the rent"}, headers=learner.headers)
+    listed = await practising.client.get(CONVERSATIONS, headers=learner.headers)
+    assert (listed.status_code, [one["title"] for one in listed.json()["data"]]) == (200, ["About the rent", None])
+    assert (await practising.client.get(old, headers=learner.headers)).status_code == 404

@@ -401,3 +401,13 @@ async def test_a_scenario_that_no_budget_would_hold_is_refused(client: httpx.Asy
     answer = await client.post("/api/v2/scenarios", json={**OWN, "constraints": ["慢" * 590 for _ in range(10)]})
     assert answer.status_code == 422
     assert "too long" in answer.json()["detail"]
+
+
+async def test_a_conversation_is_exported_with_the_scenario_that_it_began_with(client: httpx.AsyncClient) -> None:
+    own = await written(client)
+    begun = await client.post("/api/v2/conversations", json={"scenario": own["id"]})
+    changed = {**OWN, "title": "Another title", "persona": {**OWN["persona"], "name": "Henrietta"}}
+    assert (await client.put(f"{SCENARIOS}/{own['id']}", json=changed)).status_code == 200
+    again = await client.post("/api/v2/conversations", json={"scenario": own["id"]})
+    exported = [(await client.get(f"{one.headers['Location']}/export", params={"format": "markdown"})).text for one in (begun, again)]
+    assert [("Quentin" in text, "Henrietta" in text) for text in exported] == [(True, False), (False, True)]

@@ -32,6 +32,7 @@ from bus.dispatch import Bus
 from bus.message import Actor, FieldError, Personal, Trace
 from bus.pipeline import InProgress, Mismatch, Once
 from db.reads import Reads
+from db.reads.practice import ConversationHead
 from domain.errors import Invalid, Stale, Unavailable
 from domain.practice.commands import (
     ChangeConversation,
@@ -42,13 +43,13 @@ from domain.practice.commands import (
 )
 from domain.practice.errors import (
     UnknownConversation,
-    UnknownScenario,
     UnknownTurn,
     UnknownVersion,
 )
 from domain.practice.scenario import Scenario
 from domain.practice.views import ConversationView, viewed
 from handlers.ports import PersonKey
+from handlers.practice.conversations import scenario_of
 
 HOME = "/api/v2/conversations"
 LIST = "conversations"
@@ -95,15 +96,19 @@ class Notebook:
             # Said before the learner's texts were erased, and they have another key by now.
             raise UnknownConversation from None
 
-    async def scenario(self, scenario: UUID) -> Scenario | None:
-        """None for one that was withdrawn."""
-        try:
-            found = await self._reads.scenarios.named(str(scenario), account=self.account)
-        except UnknownScenario:
+    async def scenario(self, view: ConversationView) -> Scenario | None:
+        """As it was when the conversation began."""
+        found = await self._reads.scenarios.find(view.scenario, view.scenario_version)
+        return None if found is None else scenario_of(found, await self.key())
+
+    async def title(self, head: ConversationHead) -> str | None:
+        """None also where it was erased."""
+        if head.title is None:
             return None
-        if found.body is not None or found.sealed is None:
-            return found.body
-        return msgspec.json.decode((await self.key()).open(Personal(found.sealed)), type=Scenario)
+        try:
+            return (await self.key()).open(Personal(head.title))
+        except (SealBrokenError, UnknownConversation):
+            return None
 
 
 async def provide_notebook(house: NamedDependency[House], actor: NamedDependency[Actor]) -> Notebook:
@@ -155,7 +160,7 @@ async def list_conversations(
     before = None if after is None else (after.updated_at, after.id)
     found = await reads.practice.conversations(notebook.account, archived=archived, before=before, limit=limit + 1)
     shown = found[:limit]
-    titles = [None if one.title is None else (await notebook.key()).open(Personal(one.title)) for one in shown]
+    titles = [await notebook.title(one) for one in shown]
     more = cursors.make(LIST, Before(shown[-1].updated_at, shown[-1].id)) if len(found) > limit else None
     return ListAnswer(data=[ConversationItem.of(*pair) for pair in zip(shown, titles, strict=True)], meta=page_of(meta, limit, more))
 
@@ -288,7 +293,7 @@ async def export_conversation(
     view = await notebook.view(conversation, None)
     media, suffix, write = EXPORTS[format]
     headers = {"Content-Disposition": f'attachment; filename="conversation-{conversation}.{suffix}"'}
-    return Response(write(view, await notebook.scenario(view.scenario)), media_type=media, headers=headers)
+    return Response(write(view, await notebook.scenario(view)), media_type=media, headers=headers)
 
 
 def moment(at: str | None) -> int | datetime | None:
