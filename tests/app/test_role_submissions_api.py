@@ -47,7 +47,7 @@ class ScriptedModel(scripted_model.ScriptedModel):
         self.prompts.append(prompt)
         if self.failures:
             raise self.failures.pop(0)
-        return Completion(text=self.says, model="scripted")
+        return Completion(text=self.says, model="scripted", tokens_in=100, tokens_out=10)
 
 
 @pytest.fixture

@@ -34,11 +34,6 @@ class _Choice(msgspec.Struct, frozen=True):
     finish_reason: str | None = None
 
 
-class _Chat(msgspec.Struct, frozen=True):
-    choices: list[_Choice]
-    model: str = ""
-
-
 class _Delta(msgspec.Struct, frozen=True):
     """`delta` may be missing: Azure adds choices that only say what its filters found."""
 
@@ -49,6 +44,12 @@ class _Delta(msgspec.Struct, frozen=True):
 class _Usage(msgspec.Struct, frozen=True):
     prompt_tokens: _Count = 0
     completion_tokens: _Count = 0
+
+
+class _Chat(msgspec.Struct, frozen=True):
+    choices: list[_Choice]
+    usage: _Usage | None = None
+    model: str = ""
 
 
 class _Chunk(msgspec.Struct, frozen=True):
@@ -91,7 +92,12 @@ class OpenAIModel:
             raise malformed("completion", self.model, "it says nothing")
         if chat.choices[0].finish_reason == "length":
             raise malformed("completion", self.model, "it was cut off")
-        return Completion(text=chat.choices[0].message.content, model=chat.model or self.model)
+        text, usage = chat.choices[0].message.content, chat.usage
+        if usage is not None and usage.completion_tokens > 0:
+            counted = usage.prompt_tokens, usage.completion_tokens
+        else:
+            counted = prompt.tokens, tokens(text)
+        return Completion(text=text, model=chat.model or self.model, tokens_in=counted[0], tokens_out=counted[1])
 
     async def stream(self, scene: Scene, *, model: str) -> AsyncGenerator[Piece | Ended, None]:
         """As the port says. An answer that has all the tokens that it may have is whole too."""
