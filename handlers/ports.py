@@ -237,7 +237,9 @@ class LanguageModel(Protocol):
         ...
 
     async def complete(self, prompt: Prompt) -> Completion:
-        """Raises `Unavailable` when the provider does not answer at the moment, or none is configured, and `ProviderRefused`."""
+        """Raises `Unavailable` when the provider does not answer at the moment, or none is configured, `ProviderRefused`, and
+        `ContentRefused`.
+        """
         ...
 
     def route(self, failures: Sequence[str]) -> str | None:
