@@ -10,6 +10,7 @@ import pytest
 
 from app.bootstrap import House, Ports, open_house
 from app.settings import Settings
+from app.state.verification import Verification
 from bus.message import Unavailable
 from domain.practice.coach import Span, coach
 from domain.practice.commands import CoachTurn, DeleteConversation, KeepStreams, WriteReport
@@ -74,10 +75,12 @@ async def house(settings: Settings, clock: HandClock, model: CoachingModel, seed
 
 @pytest.fixture
 async def learner(house: House, model: CoachingModel) -> AsyncGenerator[Learner]:
-    """Whatever they do, the ledger of calls and the budgets agree afterwards."""
+    """Whatever they do, the ledger of calls, the budgets and the events agree afterwards."""
     learner = await signed_up(house, model)
     yield learner
     assert await unsettled(house) == []
+    verification = Verification(house.reads.conversations_admin, kept=house.limits.kept, now=house.clock())
+    assert (await verification.everything()).findings == []
 
 
 async def ledger(house: House) -> list[tuple[Any, ...]]:
