@@ -218,7 +218,9 @@ class ComposeReport(Command[None], frozen=True, kw_only=True):
 
 
 class KeepStreams(Command[None], frozen=True, kw_only=True):
-    """On a schedule: room for the streamed text of the coming days, and none for what is older than is kept."""
+    """On a schedule: room for the streamed text of the coming days, and none for what is older than is kept; and an end for calls of the
+    coach that nobody has come back to.
+    """
 
 
 class InspectConversation(Command[bool], frozen=True, kw_only=True):
