@@ -11,7 +11,7 @@ import msgspec
 from bus.message import Personal
 from domain.catalogue.seeds import Seeds
 from domain.errors import Conflict, Denied, Unavailable
-from domain.practice.prompt import Scene
+from domain.practice.prompt import Scene, request_tokens
 from domain.practice.seeds import ScenarioSeeds
 from domain.types import Secret
 
@@ -187,10 +187,20 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     schema: Mapping[str, object] | None = None
     most: int = 800
 
+    @property
+    def tokens(self) -> int:
+        """How many the request may have, as we count; what `most` allows for the answer comes on top."""
+        shape = () if self.schema is None else (msgspec.json.encode(self.schema).decode(),)
+        return request_tokens((self.instructions, self.text, *shape))
+
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):
+    """`model` names itself; the tokens are those that the provider counted, or else our estimate."""
+
     text: str
     model: str
+    tokens_in: int
+    tokens_out: int
 
 
 class ContentRefused(Denied):
@@ -227,7 +237,9 @@ class LanguageModel(Protocol):
         ...
 
     async def complete(self, prompt: Prompt) -> Completion:
-        """Raises `Unavailable` when the provider does not answer at the moment, or none is configured, and `ProviderRefused`."""
+        """Raises `Unavailable` when the provider does not answer at the moment, or none is configured, `ProviderRefused`, and
+        `ContentRefused`.
+        """
         ...
 
     def route(self, failures: Sequence[str]) -> str | None:

@@ -101,7 +101,8 @@ class Verification:
             conversation, recorded = await self._folded(identity, evidence, snapshots)
             if conversation is not None:
                 self._check_head(identity, head, conversation)
-                self._check_calls(identity, conversation, recorded, calls)
+                self._check_calls(identity, conversation, recorded, [call for call in calls if call.purpose == "partner"])
+            self._check_ends(identity, calls)
             self._check_budget(identity, await evidence.budget(), bool(calls))
 
     # ------------------------------------------------------------------ events, head and snapshots
@@ -242,12 +243,20 @@ class Verification:
             if call.outcome in OPEN and not held:
                 text = f"The call of attempt {call.attempt} at turn {call.turn} is {call.outcome}, but nobody waits for it."
                 self._find("call_open", identity, text)
-            if (call.outcome in OPEN) != (call.ended_at is None):
-                text = f"The call of attempt {call.attempt} at turn {call.turn} is {call.outcome}; the time of its end does not fit that."
-                self._find("call_wrong", identity, text)
         reserved = {(call.turn, call.attempt) for call in calls if call.outcome == "reserved"}
         for turn, attempt in sorted(waiting - reserved):
             self._find("call_missing", identity, f"Turn {turn} waits, but nothing is reserved for attempt {attempt} at it.")
+
+    def _check_ends(self, identity: UUID, calls: Sequence[KeptCall]) -> None:
+        """Also of the coach's calls, of which no event tells: a turn has one at a time."""
+        for call in calls:
+            if (call.outcome in OPEN) != (call.ended_at is None):
+                text = f"The call of attempt {call.attempt} at turn {call.turn} is {call.outcome}; the time of its end does not fit that."
+                self._find("call_wrong", identity, text)
+        coaching = Counter(call.turn for call in calls if call.purpose == "coach" and call.outcome in OPEN)
+        for turn, count in coaching.items():
+            if count > 1:
+                self._find("call_open", identity, f"The coach has {count} calls for turn {turn} at once, but only one may count.")
 
     def _check_budget(self, identity: UUID, budget: Budget, called: bool) -> None:  # noqa: FBT001 - whether there must be one
         if budget.reserved is None and not called:

@@ -103,7 +103,11 @@ class Conversations:
 
 
 class ModelCalls:
-    """The ledger of calls. A row is made with its reservation before there is a call, and ended exactly once."""
+    """The ledger of calls. A row is made with its reservation before there is a call, and ended exactly once.
+
+    Each turn has attempts at the partner's answer, and others at the coach's feedback. Where no provider counted `tokens_in`, it is as we
+    counted, or what was reserved but for the `answer`. Prices are for a million.
+    """
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
@@ -116,6 +120,16 @@ class ModelCalls:
     async def begin(self, conversation: UUID, turn: UUID, attempt: int, *, fence: int, model: str, prompt: int) -> UUID:
         """The call that was reserved for this attempt is made now, with so many tokens as we count them."""
         return await self._driver.fetchval(_BEGIN_CALL, conversation, turn, attempt, fence, model, prompt)
+
+    async def coached(self, conversation: UUID, turn: UUID) -> "Coached":
+        """What became of the coach's calls for a turn."""
+        return msgspec.convert(dict(await self._driver.fetchrow(_COACHED, conversation, turn) or {}), Coached)
+
+    async def begin_coaching(
+        self, identity: UUID, *, conversation: UUID, account: AccountId, turn: UUID, model: str, tokens: int, prompt: int, now: datetime
+    ) -> int:
+        """A call of the coach, for which so many `tokens` were reserved, is made now; the number of its attempt."""
+        return await self._driver.fetchval(_BEGIN_COACHING, identity, conversation, account, turn, model, tokens, prompt, now)
 
     async def end(
         self,
@@ -130,12 +144,39 @@ class ModelCalls:
         prices: tuple[float, float],
         error: str | None,
     ) -> list["Reservation"]:
-        """End what is open of these turns, for the budgets to be settled: what was never called as orphaned, without a token.
-
-        Where no provider counted `tokens_in`, it is as we counted, or what was reserved but for the `answer`. Prices are for a million.
+        """End what is open of the partner's calls for these turns, for the budgets to be settled: what was never called as orphaned,
+        without a token.
         """
-        rows = await self._driver.fetch(_END_CALLS, conversation, list(turns), outcome, now, tokens_in, tokens_out, error, answer, *prices)
+        rows = await self._driver.fetch(_END_CALLS, outcome, now, tokens_in, tokens_out, error, answer, *prices, conversation, list(turns))
         return [msgspec.convert(dict(row), Reservation) for row in rows]
+
+    async def end_coaching(
+        self,
+        identity: UUID,
+        outcome: Outcome,
+        *,
+        now: datetime,
+        tokens: tuple[int | None, int],
+        prices: tuple[float, float],
+        error: str | None,
+    ) -> "Reservation | None":
+        """None when it has ended already. `tokens` are those of the request and of the answer."""
+        row = await self._driver.fetchrow(_END_COACHING, outcome, now, *tokens, error, 0, *prices, identity)
+        return None if row is None else msgspec.convert(dict(row), Reservation)
+
+    async def orphan_coaching(
+        self, conversation: UUID | None, *, before: datetime, now: datetime, prices: tuple[float, float]
+    ) -> list["Reservation"]:
+        """End the coach's calls, of this conversation or of all, that were begun `before` and have not ended."""
+        rows = await self._driver.fetch(_ORPHAN_COACHING, "orphaned", now, None, 0, None, 0, *prices, conversation, before)
+        return [msgspec.convert(dict(row), Reservation) for row in rows]
+
+
+class Coached(msgspec.Struct, frozen=True):
+    """`running` is whether somebody calls at the moment; so many calls were `lost` with their worker."""
+
+    running: bool
+    lost: int
 
 
 class Reservation(msgspec.Struct, frozen=True):
@@ -230,26 +271,46 @@ VALUES ($1, $2, $3, $4, $5, 0, '', 'reserved', $6, $7)
 
 _BEGIN_CALL = """
 UPDATE model_calls SET outcome = 'running', fence = $4, model = $5, tokens_in = $6
-WHERE conversation = $1 AND turn = $2 AND attempt = $3 AND outcome = 'reserved' RETURNING id
+WHERE conversation = $1 AND turn = $2 AND attempt = $3 AND purpose = 'partner' AND outcome = 'reserved' RETURNING id
 """
 
-_END_CALLS = """
+_COACHED = """
+SELECT coalesce(bool_or(outcome = 'running'), false) AS running, count(*) FILTER (WHERE outcome = 'orphaned') AS lost
+FROM model_calls WHERE conversation = $1 AND turn = $2 AND purpose = 'coach'
+"""
+
+_BEGIN_COACHING = """
+INSERT INTO model_calls (id, conversation, account, turn, purpose, attempt, fence, model, outcome, reserved, tokens_in, begun_at)
+SELECT $1, $2, $3, $4, 'coach', coalesce(max(attempt), 0) + 1, 0, $5, 'running', $6, $7, $8
+FROM model_calls WHERE conversation = $2 AND turn = $4 AND purpose = 'coach'
+RETURNING attempt
+"""
+
+
+def _ending(which: str) -> str:
+    """The open calls for which this holds, of parameters from the ninth on."""
+    return f"""
 WITH ending AS (
     SELECT id, outcome = 'reserved' AS uncalled,
-        CASE WHEN outcome = 'reserved' THEN 0 ELSE coalesce($5::int, tokens_in, greatest(reserved - $8::int, 0)) END AS tokens_in,
-        CASE WHEN outcome = 'reserved' THEN 0 ELSE $6::int END AS tokens_out
-    FROM model_calls WHERE conversation = $1 AND turn = ANY($2::uuid[]) AND outcome IN ('reserved', 'running') FOR UPDATE
+        CASE WHEN outcome = 'reserved' THEN 0 ELSE coalesce($3::int, tokens_in, greatest(reserved - $6::int, 0)) END AS tokens_in,
+        CASE WHEN outcome = 'reserved' THEN 0 ELSE $4::int END AS tokens_out
+    FROM model_calls WHERE {which} AND outcome IN ('reserved', 'running') FOR UPDATE
 )
 UPDATE model_calls c SET
-    outcome = CASE WHEN e.uncalled THEN 'orphaned' ELSE $3 END,
-    ended_at = $4,
+    outcome = CASE WHEN e.uncalled THEN 'orphaned' ELSE $1 END,
+    ended_at = $2,
     tokens_in = e.tokens_in,
     tokens_out = e.tokens_out,
-    cost = (e.tokens_in * $9::double precision + e.tokens_out * $10::double precision) / 1000000,
-    error = CASE WHEN e.uncalled THEN NULL ELSE $7 END
+    cost = (e.tokens_in * $7::double precision + e.tokens_out * $8::double precision) / 1000000,
+    error = CASE WHEN e.uncalled THEN NULL ELSE $5 END
 FROM ending e WHERE c.id = e.id
 RETURNING c.account, c.conversation, c.begun_at, c.reserved, e.tokens_in + e.tokens_out AS spent
 """
+
+
+_END_CALLS = _ending("conversation = $9 AND turn = ANY($10::uuid[]) AND purpose = 'partner'")
+_END_COACHING = _ending("id = $9 AND purpose = 'coach'")
+_ORPHAN_COACHING = _ending("($9::uuid IS NULL OR conversation = $9) AND purpose = 'coach' AND begun_at < $10")
 
 _RESERVE = """
 INSERT INTO token_budgets AS b (scope, reserved, spent, at)

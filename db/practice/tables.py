@@ -118,6 +118,7 @@ model_calls = Table(
     Column("conversation", IDENTITY, nullable=False),
     Column("account", IDENTITY, nullable=False),
     Column("turn", IDENTITY, nullable=False),
+    Column("purpose", Text, nullable=False, server_default="partner"),
     Column("attempt", Integer, nullable=False),
     Column("fence", BigInteger, nullable=False),
     Column("model", Text, nullable=False),
@@ -129,9 +130,9 @@ model_calls = Table(
     Column("cost", Numeric(14, 6)),
     Column("begun_at", INSTANT, nullable=False),
     Column("ended_at", INSTANT),
-    Index(None, "conversation", "turn", "attempt", unique=True),
+    Index(None, "conversation", "turn", "purpose", "attempt", unique=True),
     Index(None, "begun_at"),
-    comment="One row for each call of a model, made before the call: running, answered, stopped, failed, or orphaned by a lost worker.",
+    comment="One row for each call of a model, made before it: running, answered, stopped, failed, orphaned; for partner or coach.",
 )
 
 token_budgets = Table(

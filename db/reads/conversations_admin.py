@@ -95,6 +95,7 @@ class KeptCall(msgspec.Struct, frozen=True, kw_only=True):
     """A row of the ledger of calls."""
 
     turn: UUID
+    purpose: Literal["partner", "coach"]
     attempt: int
     outcome: str
     reserved: int
@@ -324,7 +325,8 @@ FROM conversation_log WHERE conversation = $1 ORDER BY n
 _SNAPSHOTS = "SELECT version, checksum, state FROM conversation_snapshots WHERE conversation = $1 ORDER BY version"
 
 _CALLS = """
-SELECT turn, attempt, outcome, reserved, tokens_in, tokens_out, ended_at FROM model_calls WHERE conversation = $1 ORDER BY begun_at, attempt
+SELECT turn, purpose, attempt, outcome, reserved, tokens_in, tokens_out, ended_at FROM model_calls
+WHERE conversation = $1 ORDER BY begun_at, purpose, attempt
 """
 
 # What is reserved for calls that are open, and what those that have ended have spent.

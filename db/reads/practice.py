@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 import msgspec
@@ -39,6 +40,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
     id: UUID
     turn: UUID
+    purpose: Literal["partner", "coach"]
     attempt: int
     model: str
     outcome: str
@@ -93,7 +95,7 @@ class PracticeReads:
         return [msgspec.convert(dict(row), ConversationHead) for row in rows]
 
     async def calls(self, conversation: UUID, turn: UUID) -> list[Call]:
-        """Every attempt at a turn."""
+        """Every call for a turn, the partner's first."""
         async with self._database.driver() as driver:
             rows = await driver.fetch(_CALLS, conversation, turn)
         return [msgspec.convert(dict(row), Call) for row in rows]
@@ -134,8 +136,8 @@ ORDER BY updated_at DESC, id DESC LIMIT $5
 """
 
 _CALLS = """
-SELECT id, turn, attempt, model, outcome, error, tokens_in, tokens_out, begun_at, ended_at
-FROM model_calls WHERE conversation = $1 AND turn = $2 ORDER BY attempt
+SELECT id, turn, purpose, attempt, model, outcome, error, tokens_in, tokens_out, begun_at, ended_at
+FROM model_calls WHERE conversation = $1 AND turn = $2 ORDER BY purpose = 'coach', attempt
 """
 
 _PLACE = """

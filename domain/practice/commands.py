@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from bus.message import Command, FieldError
+from domain.practice.coach import Span
 from domain.practice.events import Settings
 from domain.practice.prompt import Scene
 from domain.practice.scenario import Scenario
@@ -157,9 +158,44 @@ class FailAttempt(Command[bool], frozen=True, kw_only=True):
 
 
 class CoachTurn(Command[None], frozen=True, kw_only=True):
+    """Have the coach say what was wrong in a turn; quiet when it has."""
+
     account: AccountId
     conversation: UUID
     turn: UUID
+
+
+class Coaching(msgspec.Struct, frozen=True, kw_only=True):
+    """A call of the coach's model; `question` is its user message."""
+
+    call: UUID
+    attempt: int
+    question: str
+
+
+class BeginCoaching(Command[Coaching | None], frozen=True, kw_only=True):
+    """None when there is nothing to ask: the turn is gone, or has its feedback, be it that which is given now without the model."""
+
+    account: AccountId
+    conversation: UUID
+    turn: UUID
+    model: str
+
+
+class GiveFeedback(Command[None], frozen=True, kw_only=True):
+    """What the coach finds by itself, and of `spans`, which are a model's, what applies. Nothing when the `call` does not count any more.
+
+    The tokens are those of the call; None are as many as we counted. `error` is why it failed.
+    """
+
+    account: AccountId
+    conversation: UUID
+    turn: UUID
+    call: UUID | None = None
+    spans: tuple[Span, ...] = ()
+    tokens_in: int | None = None
+    tokens_out: int = 0
+    error: str | None = None
 
 
 class SummariseConversation(Command[None], frozen=True, kw_only=True):
@@ -168,12 +204,23 @@ class SummariseConversation(Command[None], frozen=True, kw_only=True):
 
 
 class WriteReport(Command[None], frozen=True, kw_only=True):
+    """After the scene: what the coach has kept back until then, and the report."""
+
+    account: AccountId
+    conversation: UUID
+
+
+class ComposeReport(Command[None], frozen=True, kw_only=True):
+    """The report, of what the coach has found; to a turn that has no feedback yet it says now what it finds by itself."""
+
     account: AccountId
     conversation: UUID
 
 
 class KeepStreams(Command[None], frozen=True, kw_only=True):
-    """On a schedule: room for the streamed text of the coming days, and none for what is older than is kept."""
+    """On a schedule: room for the streamed text of the coming days, and none for what is older than is kept; and an end for calls of the
+    coach that nobody has come back to.
+    """
 
 
 class InspectConversation(Command[bool], frozen=True, kw_only=True):

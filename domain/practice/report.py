@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from domain.practice.coach import Kind, Language, Span, applicable, corrected, explained_in, sentence_at
+from domain.practice.coach import Kind, Language, Span, checked, corrected, explained_in, sentence_at
 from domain.practice.scenario import LEAST_WORDS, LEVELS, Criterion, Range, Scenario, normal, says
 from domain.practice.scripts import met_criteria
 
@@ -83,7 +83,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 
 def write_report(scenario: Scenario, said: Sequence[Said], language: str) -> Report:
     """In the language with this BCP 47 tag, or in the nearest that we have; what the coach said stays in the language it was said in."""
-    told = [msgspec.structs.replace(one, spans=applicable(one.text, one.spans)) for one in said if one.text.strip()]
+    told = [msgspec.structs.replace(one, spans=checked(one.text, one.spans)) for one in said if one.text.strip()]
     met = met_criteria(scenario, [one.text for one in told])
     missed = tuple(criterion.id for criterion in scenario.success_criteria if criterion.id not in met)
     tongue = explained_in(language)

@@ -27,7 +27,7 @@ from domain.catalogue.submissions import (
 )
 from domain.errors import Invalid
 from domain.onboarding.events import CustomRoleDescribed
-from handlers.ports import Clock, LanguageModel, Prompt
+from handlers.ports import Clock, ContentRefused, LanguageModel, Prompt
 
 _log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -101,7 +101,11 @@ async def ask_for_proposal(cmd: TidyRole, model: LanguageModel, reads: Reads) ->
     found = await reads.role_submissions.find(cmd.role) if model.available else None
     if found is None or found.status != "submitted":
         return Proposed()
-    completion = await model.complete(Prompt(instructions=_TIDY, text=f"{found.title}\n\n{found.description}", schema=_SHAPE))
+    try:
+        completion = await model.complete(Prompt(instructions=_TIDY, text=f"{found.title}\n\n{found.description}", schema=_SHAPE))
+    except ContentRefused:
+        _log.warning("submissions.proposal_refused", role=str(cmd.role), model=model.model, fields=[])
+        return Proposed()
     try:
         proposal = msgspec.json.decode(completion.text, type=Proposal)
     except ValueError:

@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from bus.message import Command, Refusal, TryAgain, Unavailable
+from bus.message import Refusal, TryAgain, Unavailable
 from bus.registry import drives, handles
 from bus.work import LostLease, Steps
 from db.practice.repositories import Held
@@ -36,17 +36,15 @@ from domain.practice.scripts import met_criteria
 from domain.practice.state import Turn
 from handlers.ports import Clock, ContentRefused, Ended, LanguageModel, NewId, PersonKey, PracticeLimits, ProviderRefused, StreamLog, Vault
 from handlers.practice.conversations import scenario_of
-from handlers.practice.keeping import end_calls, end_stopped, keep, reserve_call, same_key_of, shown
+from handlers.practice.keeping import PAUSE, end_calls, end_stopped, firmly, keep, reserve_call, same_key_of, shown
 
 log = structlog.get_logger("practice")
 
 MOST_ATTEMPTS = 20
 """After so many, whatever ends the workers of a turn is taken to be the turn itself."""
 BROKEN = "service.failed"
-PAUSE = 0.2
 LONGEST_PAUSE = 2.0
 """Seconds before the same model is asked again; the lease of the turn is longer."""
-FIRM = 20
 WHOLE = 6
 """So many exchanges without a summary are told whole, at most; then the older half of them is summarised."""
 
@@ -84,17 +82,17 @@ async def _answer(cmd: AnswerTurn, steps: Steps, model: LanguageModel, stream: S
             failures.append(asked)
             log.warning("attempt_failed", conversation=str(cmd.conversation), attempt=begun.attempt, model=asked, code=error.code)
             final = isinstance(error, ContentRefused)
-            if not await _firmly(steps, _failing(cmd, fence, error.code, spoken, final=final)):
+            if not await firmly(steps, _failing(cmd, fence, error.code, spoken, final=final)):
                 return False
             if final:
                 return True
         except Exception:
             # Another attempt would end the same way, and be paid for.
             log.exception("attempt_broken", conversation=str(cmd.conversation), attempt=begun.attempt, model=asked)
-            return await _firmly(steps, _failing(cmd, begun.fence, BROKEN, spoken, final=True))
+            return await firmly(steps, _failing(cmd, begun.fence, BROKEN, spoken, final=True))
         else:
-            return await _firmly(steps, _completing(cmd, begun, ended, "".join(spoken)))
-    return await _firmly(steps, _failing(cmd, fence, failed.code, [], final=True))
+            return await firmly(steps, _completing(cmd, begun, ended, "".join(spoken)))
+    return await firmly(steps, _failing(cmd, fence, failed.code, [], final=True))
 
 
 async def _begun(cmd: AnswerTurn, steps: Steps, fence: int | None, asked: str) -> Begun | None:
@@ -105,19 +103,8 @@ async def _begun(cmd: AnswerTurn, steps: Steps, fence: int | None, asked: str) -
         raise
     except Exception:
         log.exception("attempt_not_begun", conversation=str(cmd.conversation))
-        await _firmly(steps, _failing(cmd, fence, BROKEN, [], final=True))
+        await firmly(steps, _failing(cmd, fence, BROKEN, [], final=True))
         return None
-
-
-async def _firmly(steps: Steps, command: Command[bool]) -> bool:
-    """An answer that was given is not thrown away because the database is away for a moment; the fence decides whether it still counts."""
-    for _ in range(FIRM):
-        try:
-            return await steps.execute(command)
-        except Unavailable as outage:
-            log.warning("waiting", reason=outage.code)
-            await asyncio.sleep(PAUSE)
-    return await steps.execute(command)
 
 
 async def _speak(

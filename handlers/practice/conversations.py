@@ -39,7 +39,7 @@ from domain.practice.scenario import Scenario
 from domain.practice.state import Recorded
 from domain.types import AccountId
 from handlers.ports import Clock, NewId, PersonKey, PracticeLimits, Vault
-from handlers.practice.keeping import ask_coach, end_stopped, keep, key_of, moved, reserve_call, same_key_of, sealed, shown
+from handlers.practice.keeping import ask_coach, end_stopped, keep, key_of, moved, orphan_coaching, reserve_call, same_key_of, sealed, shown
 
 MOST_LETTERS = 2000
 MOST_TITLE = 120
@@ -173,6 +173,7 @@ async def delete_conversation(cmd: DeleteConversation, work: Work, vault: Vault,
 @handles(KeepStreams)
 async def keep_streams(cmd: KeepStreams, work: Work, limits: PracticeLimits, clock: Clock) -> None:  # noqa: ARG001 - it asks for nothing in particular
     now = clock()
+    await orphan_coaching(work, None, limits=limits, now=now)
     await work.conversations.keep_days(of=now, oldest=now - limits.kept)
     await work.budgets.forget(before=now)
 

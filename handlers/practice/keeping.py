@@ -1,10 +1,15 @@
 """What every command of a conversation ends with, and the calls and tokens that it leaves behind."""
 
+import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
-from bus.message import Personal
+import structlog
+
+from bus.message import Command, Personal, Unavailable
+from bus.work import Steps
 from db.practice.log import News, noticed
 from db.practice.repositories import Held, Outcome, Reservation
 from db.session import Work
@@ -16,7 +21,15 @@ from domain.practice.prompt import tokens
 from domain.types import AccountId
 from handlers.ports import NewId, PersonKey, PracticeLimits, Vault
 
+R = TypeVar("R")
+log = structlog.get_logger("practice")
+
 NOTHING = Personal(b"")
+FIRM = 20
+PAUSE = 0.2
+"""Seconds."""
+COACH_LOST = timedelta(seconds=45)
+"""After so long the worker of a call of the coach that has not ended is lost; it may take less."""
 FACTS = 2500
 """Tokens that the rules and the facts of a scene have at most; a scenario with more is refused."""
 SUMMARY = 1500
@@ -34,6 +47,17 @@ async def same_key_of(work: Work, vault: Vault, account: AccountId) -> PersonKey
     if wrapped is None:
         raise UnknownConversation
     return vault.opened(wrapped)
+
+
+async def firmly(steps: Steps, command: Command[R]) -> R:
+    """What was said is not thrown away because the database is away for a moment; a fence, or a row, decides whether it still counts."""
+    for _ in range(FIRM):
+        try:
+            return await steps.execute(command)
+        except Unavailable as outage:
+            log.warning("waiting", reason=outage.code)
+            await asyncio.sleep(PAUSE)
+    return await steps.execute(command)
 
 
 async def keep(work: Work, held: Held, events: Sequence[ConversationEvent], *, now: datetime, lease: datetime | None = None) -> Moved:
@@ -85,6 +109,14 @@ async def reserve_call(work: Work, conversation: Conversation, turn: UUID, *, li
     """Tokens for the next attempt at a turn, and its row in the ledger. Raises `BudgetSpent`, which names what is spent."""
     state = conversation.state
     wanted = limits.context + FACTS + SUMMARY + limits.answer
+    await reserve_tokens(work, conversation, wanted, limits=limits, now=now)
+    attempt = conversation.next_attempt(turn)
+    await work.calls.reserve(new_id(), conversation=state.id, account=state.account, turn=turn, attempt=attempt, tokens=wanted, now=now)
+
+
+async def reserve_tokens(work: Work, conversation: Conversation, wanted: int, *, limits: PracticeLimits, now: datetime) -> None:
+    """Of the conversation and of the learner's day. Raises `BudgetSpent`, and then nothing is reserved."""
+    state = conversation.state
     if not await work.budgets.reserve(_conversation(state.id), wanted, ceiling=limits.conversation, now=now):
         raise BudgetSpent("The tokens of this conversation are spent. Fork an earlier version of it, or start another one.")
     if not await work.budgets.reserve(_day(state.account, now), wanted, ceiling=limits.day, now=now):
@@ -93,8 +125,6 @@ async def reserve_call(work: Work, conversation: Conversation, turn: UUID, *, li
         midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         left = 86_400 - (now - midnight).total_seconds()
         raise BudgetSpent("The tokens of today are spent; there are new ones at midnight UTC.", retry_after=left)
-    attempt = conversation.next_attempt(turn)
-    await work.calls.reserve(new_id(), conversation=state.id, account=state.account, turn=turn, attempt=attempt, tokens=wanted, now=now)
 
 
 async def end_calls(
@@ -109,7 +139,7 @@ async def end_calls(
     tokens_out: int = 0,
     error: str | None = None,
 ) -> None:
-    """End the open calls of these turns, and settle what was reserved for them."""
+    """End the partner's open calls for these turns, and settle what was reserved for them. The coach's go on: they are of what was said."""
     ended = await work.calls.end(
         conversation,
         turns,
@@ -122,7 +152,7 @@ async def end_calls(
         error=error,
     )
     for reservation in ended:
-        await _settle(work, reservation)
+        await settle(work, reservation)
 
 
 async def end_stopped(
@@ -135,7 +165,14 @@ async def end_stopped(
         await end_calls(work, held.conversation.state.id, turns, "stopped", limits=limits, now=now, tokens_out=spent)
 
 
-async def _settle(work: Work, reservation: Reservation) -> None:
+async def orphan_coaching(work: Work, conversation: UUID | None, *, limits: PracticeLimits, now: datetime) -> None:
+    """End the coach's calls of workers that are lost, in this conversation or in all."""
+    prices = (limits.price_in, limits.price_out)
+    for reservation in await work.calls.orphan_coaching(conversation, before=now - COACH_LOST, now=now, prices=prices):
+        await settle(work, reservation)
+
+
+async def settle(work: Work, reservation: Reservation) -> None:
     for scope in (_conversation(reservation.conversation), _day(AccountId(reservation.account), reservation.begun_at)):
         await work.budgets.settle(scope, reserved=reservation.reserved, spent=reservation.spent)
 

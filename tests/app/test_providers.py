@@ -9,7 +9,7 @@ import pytest
 
 from app.ports.openai_api import OpenAIEmbedder, OpenAIModel
 from domain.errors import Unavailable
-from handlers.ports import Prompt, ProviderRefused
+from handlers.ports import ContentRefused, Prompt, ProviderRefused
 from tests.app.provider import Answer, Body, Provider, answered, chat, embeddings, provider, vector_of
 
 KEY = "sk-not-to-be-told"
@@ -220,3 +220,23 @@ async def test_a_completion_that_is_not_whole_is_refused(server: Provider, model
     server.answer = lambda _: answered(said)
     with pytest.raises(ProviderRefused):
         await model.complete(PROMPT)
+
+
+FILTERED = Answer(status=400, body=b'{"error": {"code": "content_filter", "message": "The prompt was filtered."}}')
+REFUSAL = chat(None)
+REFUSAL["choices"][0]["message"]["refusal"] = "I will not say that."
+
+
+@pytest.mark.parametrize("refusal", [FILTERED, answered(REFUSAL), answered(chat("Go", finish_reason="content_filter"))])
+async def test_refused_content_is_another_thing_than_a_provider_that_fails(server: Provider, model: OpenAIModel, refusal: Answer) -> None:
+    server.answer = lambda _: refusal
+    with pytest.raises(ContentRefused) as refused:
+        await model.complete(PROMPT)
+    assert refused.value.__cause__ is None
+
+
+async def test_a_completion_is_one_call(server: Provider, model: OpenAIModel) -> None:
+    server.answer = lambda _: Answer(status=307, headers={"location": "/v1/elsewhere"})
+    with pytest.raises(ProviderRefused):
+        await model.complete(PROMPT)
+    assert len(server.heard) == 1

@@ -16,7 +16,7 @@ from bus.message import Actor
 from domain.errors import Unavailable
 from domain.onboarding.commands import DescribeRole
 from domain.types import AccountId
-from handlers.ports import Completion, Prompt
+from handlers.ports import Completion, ContentRefused, Prompt
 from tests.app import client as clients
 from tests.app.client import Door, Person, sign_in_admin, sign_up, wrong_fields
 from tests.app.provider import answered, chat, provider
@@ -47,7 +47,7 @@ class ScriptedModel(scripted_model.ScriptedModel):
         self.prompts.append(prompt)
         if self.failures:
             raise self.failures.pop(0)
-        return Completion(text=self.says, model="scripted")
+        return Completion(text=self.says, model="scripted", tokens_in=100, tokens_out=10)
 
 
 @pytest.fixture
@@ -224,6 +224,15 @@ async def test_a_language_model_that_is_away_is_asked_again(door: Door, model: S
     clock.move(hours=1)
     await harness_of(door.house).settle()
     assert await value(door.house, PROPOSED) == PROPOSAL["description"]
+
+
+async def test_a_language_model_that_will_not_answer_is_not_asked_again(door: Door, model: ScriptedModel, clock: HandClock) -> None:
+    person = await prepared(door)
+    model.failures = [ContentRefused()]
+    await describe(door, person)
+    clock.move(hours=1)
+    await harness_of(door.house).settle()
+    assert (await value(door.house, PROPOSED), len(model.prompts)) == (None, 1)
 
 
 async def test_without_a_language_model_everything_else_goes_on(settings: Settings, clock: HandClock, mailer: ScriptedMailer) -> None:

@@ -295,6 +295,22 @@ SABOTAGES = {
     ),
     "a call of no attempt": ("UPDATE model_calls SET attempt = 3 WHERE conversation = $1", "call_stray"),
     "tokens of a call": ("UPDATE model_calls SET tokens_out = tokens_out + 1 WHERE conversation = $1", "call_wrong"),
+    "two calls of the coach at once": (
+        (
+            "INSERT INTO model_calls (id, conversation, account, turn, purpose, attempt, fence, model, outcome, reserved, begun_at) "
+            "SELECT gen_random_uuid(), conversation, account, turn, 'coach', n, 0, 'm', 'running', 0, now() "
+            "FROM model_calls, generate_series(1, 2) AS n WHERE conversation = $1"
+        ),
+        "call_open",
+    ),
+    "a call of the coach that has and has not ended": (
+        (
+            "INSERT INTO model_calls (id, conversation, account, turn, purpose, attempt, fence, model, outcome, reserved, begun_at) "
+            "SELECT gen_random_uuid(), conversation, account, turn, 'coach', 1, 0, 'm', 'failed', 0, now() "
+            "FROM model_calls WHERE conversation = $1"
+        ),
+        "call_wrong",
+    ),
     "what is reserved": ("UPDATE token_budgets SET reserved = 5 WHERE scope = 'conversation:' || $1::uuid", "budget_wrong"),
     "what is spent": ("UPDATE token_budgets SET spent = 1 WHERE scope = 'conversation:' || $1::uuid", "budget_wrong"),
     "what a day has spent": (

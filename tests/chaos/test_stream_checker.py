@@ -189,6 +189,29 @@ def test_an_attempt_that_said_nothing_may_have_had_a_call_or_none() -> None:
     assert findings(evidence) == {}
 
 
+def asked_by_the_coach(evidence: Evidence, outcome: str) -> None:
+    """A third call for the turn, and the coach's row of it."""
+    call = Call(at=9.2, number=3, name="t1", nth=3)
+    evidence.calls += [call, msgspec.structs.replace(call, at=9.5, ended=True)]
+    evidence.ledger.append(Entry(turn="turn", purpose="coach", attempt=1, outcome=outcome, tokens_in=0))
+
+
+def test_the_coachs_calls_have_rows_of_their_own_too() -> None:
+    evidence = whole()
+    asked_by_the_coach(evidence, "failed")
+    assert findings(evidence) == {}
+    evidence.ledger.append(msgspec.structs.replace(evidence.ledger[-1], attempt=2))
+    assert "ledger_mismatch" in findings(evidence)
+    del evidence.ledger[-2:]
+    assert "ledger_mismatch" in findings(evidence)
+
+
+def test_a_call_of_the_coach_whose_worker_was_killed_at_the_end_may_still_be_open() -> None:
+    evidence = whole()
+    asked_by_the_coach(evidence, "running")
+    assert findings(evidence) == {}
+
+
 def test_another_worker_goes_on_from_the_kill_until_its_first_piece() -> None:
     evidence = whole()
     assert judge(evidence).takeovers == [5.5]

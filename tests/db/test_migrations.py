@@ -34,7 +34,9 @@ AS_BEFORE = """
 INSERT INTO events (id, name, v, data, meta, at) VALUES (gen_random_uuid(), 'accounts.registered', 1, '{}', '{}', now());
 INSERT INTO feed (position, event, area) SELECT 1, id, 'accounts' FROM events;
 INSERT INTO deliveries (reaction, message, state, tries, envelope)
-SELECT 'accounts.send_welcome', gen_random_uuid(), 'waiting', 1, '{}' FROM generate_series(1, 2)
+SELECT 'accounts.send_welcome', gen_random_uuid(), 'waiting', 1, '{}' FROM generate_series(1, 2);
+INSERT INTO model_calls (id, conversation, account, turn, attempt, fence, model, outcome, reserved, begun_at)
+VALUES (gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 1, 0, '', 'reserved', 1, now())
 """
 
 
@@ -128,11 +130,13 @@ async def test_processes_of_the_build_before_go_on_while_a_release_goes_out(empt
         await connection.execute(AS_BEFORE)
         letters = await connection.fetch("SELECT id, at FROM deliveries")
         named = await connection.fetch("SELECT name, actor FROM feed")
+        purpose = await connection.fetchval("SELECT purpose FROM model_calls")
     finally:
         await connection.close()
     assert len({letter["id"] for letter in letters}) == 2
     assert all(letter["at"] for letter in letters)
     assert [tuple(row) for row in named] == [(None, None)]
+    assert purpose == "partner"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """What requests about conversations send, and what lists of them answer."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -121,8 +121,12 @@ class VersionItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AttemptItem(msgspec.Struct, frozen=True, kw_only=True):
-    """A call of a model: `outcome` is reserved, running, answered, stopped, failed or orphaned; `text` is what was shown of it."""
+    """A call of a model: `outcome` is reserved, running, answered, stopped, failed or orphaned.
 
+    `purpose` is whose it was. `text` is what was shown of the partner's answer; what the coach said is the `feedback` of the turn.
+    """
+
+    purpose: Literal["partner", "coach"]
     attempt: int
     model: Annotated[str, msgspec.Meta(examples=["scripted/1"])]
     outcome: Annotated[str, msgspec.Meta(examples=["answered"])]

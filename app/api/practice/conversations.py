@@ -253,7 +253,7 @@ async def list_versions(
 @get(
     "/conversations/{conversation:uuid}/turns/{turn:uuid}/attempts",
     operation_id="list_attempts",
-    summary="Every attempt at the answer to a turn, with what was shown of it",
+    summary="Every call of a model for a turn, with what was shown of the partner's answers",
     responses=problems(UnknownConversation, UnknownTurn, Unavailable),
     **OPENING,
 )
@@ -269,7 +269,7 @@ async def list_attempts(
     if not calls:
         raise UnknownTurn
     key = await notebook.key()
-    shown = [await reads.practice.pieces(conversation, turn, call.attempt) for call in calls]
+    shown = [await reads.practice.pieces(conversation, turn, call.attempt) if call.purpose == "partner" else [] for call in calls]
     texts = ["".join(key.open(Personal(piece)) for piece in pieces) for pieces in shown]
     return Answer(data=[AttemptItem.of(*pair) for pair in zip(calls, texts, strict=True)], meta=meta)
 

@@ -1,13 +1,13 @@
 """Completions, whole or as a stream."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import aclosing, contextmanager, suppress
 from typing import Annotated, Any, Final
 
 import msgspec
 import openai
-from openai import AsyncStream
+from openai import AsyncStream, HttpxBinaryResponseContent, RequestOptions
 
 from app.ports.openai_api.calls import client_of, decoded, malformed, translated, unavailable
 from domain.practice.prompt import Scene, messages, prompt_tokens, tokens
@@ -20,6 +20,8 @@ _USAGE: Final = 1.0
 _SOON: Final = 1.0
 """When to come again, in seconds, where a provider does not say: somebody is waiting for this answer."""
 _FILTERED: Final = "content_filter"
+_ONE_CALL: Final[RequestOptions] = {"follow_redirects": False}
+"""A redirect that is followed would be two calls."""
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -34,11 +36,6 @@ class _Choice(msgspec.Struct, frozen=True):
     finish_reason: str | None = None
 
 
-class _Chat(msgspec.Struct, frozen=True):
-    choices: list[_Choice]
-    model: str = ""
-
-
 class _Delta(msgspec.Struct, frozen=True):
     """`delta` may be missing: Azure adds choices that only say what its filters found."""
 
@@ -49,6 +46,12 @@ class _Delta(msgspec.Struct, frozen=True):
 class _Usage(msgspec.Struct, frozen=True):
     prompt_tokens: _Count = 0
     completion_tokens: _Count = 0
+
+
+class _Chat(msgspec.Struct, frozen=True):
+    choices: list[_Choice]
+    usage: _Usage | None = None
+    model: str = ""
 
 
 class _Chunk(msgspec.Struct, frozen=True):
@@ -75,23 +78,30 @@ class OpenAIModel:
         self._client, self._timeout, self._limits = client_of(url, key, timeout), timeout, limits or Limits()
 
     async def complete(self, prompt: Prompt) -> Completion:
-        shape: Any = openai.omit
+        body: dict[str, Any] = {
+            "model": self.model,
+            "messages": [{"role": "system", "content": prompt.instructions}, {"role": "user", "content": prompt.text}],
+            "max_completion_tokens": prompt.most,
+        }
         if prompt.schema is not None:
-            shape = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": dict(prompt.schema)}}
-        with translated("completion", self.model):
+            shape = {"name": "answer", "strict": True, "schema": dict(prompt.schema)}
+            body["response_format"] = {"type": "json_schema", "json_schema": shape}
+        with translated("completion", self.model), _filtered():
             async with asyncio.timeout(self._timeout):  # That of the client bounds each step only.
-                answer = await self._client.chat.completions.with_raw_response.create(
-                    model=self.model,
-                    messages=[{"role": "system", "content": prompt.instructions}, {"role": "user", "content": prompt.text}],
-                    max_completion_tokens=prompt.most,
-                    response_format=shape,
-                )
+                answer = await self._client.post("/chat/completions", cast_to=HttpxBinaryResponseContent, body=body, options=_ONE_CALL)
         chat = decoded(answer.content, _Chat, "completion", self.model)
+        if chat.choices and (chat.choices[0].finish_reason == _FILTERED or chat.choices[0].message.refusal):
+            raise ContentRefused
         if not chat.choices or not chat.choices[0].message.content:
             raise malformed("completion", self.model, "it says nothing")
         if chat.choices[0].finish_reason == "length":
             raise malformed("completion", self.model, "it was cut off")
-        return Completion(text=chat.choices[0].message.content, model=chat.model or self.model)
+        text, usage = chat.choices[0].message.content, chat.usage
+        if usage is not None and usage.completion_tokens > 0:
+            counted = usage.prompt_tokens, usage.completion_tokens
+        else:
+            counted = prompt.tokens, tokens(text)
+        return Completion(text=text, model=chat.model or self.model, tokens_in=counted[0], tokens_out=counted[1])
 
     async def stream(self, scene: Scene, *, model: str) -> AsyncGenerator[Piece | Ended, None]:
         """As the port says. An answer that has all the tokens that it may have is whole too."""
@@ -147,19 +157,15 @@ class OpenAIModel:
             "stream_options": {"include_usage": True},
         }
         timeout = openai.Timeout(None, connect=self._limits.connect)
-        try:
+        with _filtered():
             return await self._client.post(
                 "/chat/completions",
                 cast_to=object,
                 body=body,
-                options={"timeout": timeout, "follow_redirects": False},  # Followed, it would be two calls.
+                options={"timeout": timeout, **_ONE_CALL},
                 stream=True,
                 stream_cls=AsyncStream[object],
             )
-        except openai.BadRequestError as error:
-            if error.code == _FILTERED:  # Azure, of what it was sent.
-                raise ContentRefused from None
-            raise
 
     async def _next(self, arriving: AsyncIterator[object], model: str, until: float, *, whole: bool) -> _Chunk | None:
         """None: that was all. An answer that is `whole` cannot fail any more; only the number of its tokens may be missing."""
@@ -171,6 +177,17 @@ class OpenAIModel:
             return None if found is None else msgspec.convert(found, _Chunk)
         except (ValueError, RecursionError):  # Of the package, for what is no JSON, or too deep; and of msgspec.
             raise malformed("streaming", model, "it is not of the shape that was agreed") from None
+
+
+@contextmanager
+def _filtered() -> Generator[None, None, None]:
+    """Raises `ContentRefused` where a provider, as Azure does, will not even read what it was sent."""
+    try:
+        yield
+    except openai.BadRequestError as error:
+        if error.code == _FILTERED:
+            raise ContentRefused from None
+        raise
 
 
 def _text(chunk: _Chunk) -> str:

@@ -14,10 +14,10 @@ from domain.practice.coach.explanations import explained_in
 from domain.practice.coach.findings import Found
 from domain.practice.coach.phrases import phrases
 from domain.practice.coach.sentences import sentence_at
-from domain.practice.coach.spans import LONGEST, Kind, Language, Span, applicable, corrected
+from domain.practice.coach.spans import LONGEST, Kind, Language, Span, checked, corrected
 from domain.practice.coach.uncountables import uncountables
 
-__all__ = ["LONGEST", "Kind", "Language", "Span", "applicable", "coach", "corrected", "explained_in", "sentence_at"]
+__all__ = ["LONGEST", "Kind", "Language", "Span", "checked", "coach", "corrected", "explained_in", "sentence_at"]
 
 # Two of these make a text in another language, where "a" is no article.
 _FOREIGN = re.compile(r"\b(?:que|de|los|las|el|una|por|para|con|les|des|est|une|und|ist|nicht|das|ich|che|di|il|pour|dans|avec|nao|um)\b")
@@ -29,4 +29,4 @@ def coach(text: str, language: str) -> tuple[Span, ...]:
     if len(set(_FOREIGN.findall(text))) > 1:
         return ()
     tongue = explained_in(language)
-    return applicable(text, (found.span(tongue) for find in _FINDERS for found in find(text)))
+    return checked(text, (found.span(tongue) for find in _FINDERS for found in find(text)))

@@ -24,6 +24,10 @@ Kind = Literal[
 Language = Literal["en", "zh-Hant", "zh-Hans", "es", "fr", "ja"]
 LONGEST = 300
 """Of an original and of a correction, in characters: what is longer is no longer a correction, but another text."""
+WORDIEST = 900
+"""Of an explanation, in characters; ours quote the original and the correction."""
+MOST = 30
+"""Spans of one text: nobody reads more."""
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,13 +42,32 @@ class Span(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float
 
 
-def applicable(text: str, spans: Iterable[Span]) -> tuple[Span, ...]:
-    """Those that apply exactly, by where they start. Of two that overlap, the one that was named first stays."""
+def checked(text: str, spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Those that apply exactly, by where they start; at most `MOST`. Of two that overlap, the one that was named first stays.
+
+    Language models count characters badly: what stands in the text exactly once is found there, wherever they say that it is.
+    """
     kept: list[Span] = []
-    for span in spans:
-        if _applies(text, span) and all(span.end <= other.start or other.end <= span.start for other in kept):
+    for named in spans:
+        span = _placed(text, named)
+        if len(kept) < MOST and _applies(text, span) and all(span.end <= other.start or other.end <= span.start for other in kept):
             kept.append(span)
     return tuple(sorted(kept, key=lambda span: span.start))
+
+
+def _placed(text: str, span: Span) -> Span:
+    """As it is, unless its original stands somewhere else, once and as whole words."""
+    original, start = span.original, text.find(span.original)
+    end = start + len(original)
+    if span.start >= 0 and span.end == span.start + len(original) and text.startswith(original, span.start):
+        return span
+    if start < 0 or text.rfind(original) != start or _inside_a_word(text, start) or _inside_a_word(text, end):
+        return span
+    return msgspec.structs.replace(span, start=start, end=end)
+
+
+def _inside_a_word(text: str, place: int) -> bool:
+    return 0 < place < len(text) and text[place - 1].isalnum() and text[place].isalnum()
 
 
 def _applies(text: str, span: Span) -> bool:
@@ -55,12 +78,14 @@ def _applies(text: str, span: Span) -> bool:
         and bool(span.original.strip())
         and len(span.original) <= LONGEST
         and len(span.correction) <= LONGEST
+        and bool(span.explanation.strip())
+        and len(span.explanation) <= WORDIEST
         and 0 <= span.confidence <= 1
     )
 
 
 def corrected(text: str, spans: Iterable[Span]) -> str:
     """The text with every correction that applies."""
-    for span in reversed(applicable(text, spans)):
+    for span in reversed(checked(text, spans)):
         text = text[: span.start] + span.correction + text[span.end :]
     return text

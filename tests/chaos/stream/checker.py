@@ -27,7 +27,7 @@ SELECT l.conversation, l.n, extract(epoch FROM l.at)::float8 AS at, l.name, l.tu
 FROM conversation_log l JOIN conversations c ON c.id = l.conversation JOIN personal_keys k ON k.account = c.account
 ORDER BY l.conversation, l.n, l.at
 """
-LEDGER = "SELECT turn, attempt, outcome, tokens_in FROM model_calls ORDER BY turn, attempt"
+LEDGER = "SELECT turn, purpose, attempt, outcome, tokens_in FROM model_calls ORDER BY turn, purpose DESC, attempt"
 HEADS = "SELECT id, n, phase FROM conversations"
 
 
@@ -47,6 +47,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """Of the ledger."""
 
     turn: str
+    purpose: str = "partner"
     attempt: int
     outcome: str
     tokens_in: int | None
@@ -189,24 +190,25 @@ def _ledger_mismatch(evidence: Evidence, answers: Mapping[tuple[str, int], str],
     rows: dict[str, list[Entry]] = defaultdict(list)
     for entry in evidence.ledger:
         rows[entry.turn].append(entry)
-        if entry.outcome in ("reserved", "running"):
+        # A coach whose worker was killed in its call asks again when the lease of its command has passed; nobody waits so long here.
+        if entry.purpose == "partner" and entry.outcome in ("reserved", "running"):
             yield f"the attempt {entry.attempt} at {entry.turn} is still {entry.outcome}"
     for turn, attempt in answers:
-        if not any(entry.attempt == attempt for entry in rows[turn]):
+        if not any(entry.purpose == "partner" and entry.attempt == attempt for entry in rows[turn]):
             yield f"the attempt {attempt} at {turn} has no row"
     for turn in calls.keys() | rows.keys():
         yield from _mismatch_of(turn, calls[turn], rows[turn], sources)
 
 
 def _mismatch_of(turn: str, calls: Sequence[Call], rows: Sequence[Entry], sources: Mapping[tuple[str, int], int]) -> Iterator[str]:
-    """What an attempt said tells its call. Those that said nothing have the other calls: in any order, for a worker that was paused before
-    its call makes it late.
+    """What an attempt said tells its call. Those that said nothing, and those of the coach, of whom nothing is shown, have the other calls:
+    in any order, for a worker that was paused before its call makes it late.
     """
     by_nth = {call.nth: call for call in calls}
     silent: list[Entry] = []
     spoken: Counter[int] = Counter()
     for entry in rows:
-        nth = sources.get((turn, entry.attempt))
+        nth = sources.get((turn, entry.attempt)) if entry.purpose == "partner" else None
         if nth is None:
             silent.append(entry)
             continue
@@ -219,7 +221,7 @@ def _mismatch_of(turn: str, calls: Sequence[Call], rows: Sequence[Entry], source
     others = len(by_nth.keys() - spoken.keys())
     if others > len(silent):
         yield f"{others} calls of {turn} have {len(silent)} rows"
-    called = sum(entry.outcome != "orphaned" for entry in silent)
+    called = sum(entry.outcome not in ("orphaned", "running") for entry in silent)
     if called > others:
         yield f"{called} attempts at {turn} are said to have ended, and only {others} of them had a call"
 
@@ -253,10 +255,12 @@ def _takeovers(evidence: Evidence) -> Iterator[float]:
 
 
 async def collect(folder: Path, database_url: str, secret_key: str) -> Evidence:
+    """The calls before the ledger: the coach may still be asked, and has its row before it is."""
+    calls = read(folder / "calls.jsonl", Call)
     connection = await cast("Any", asyncpg).connect(database_url)
     try:
-        log = await connection.fetch(LOG)
         ledger = await connection.fetch(LEDGER)
+        log = await connection.fetch(LOG)
     finally:
         await connection.close()
     vault = PersonVault(Sealer(secret_key))
@@ -265,10 +269,10 @@ async def collect(folder: Path, database_url: str, secret_key: str) -> Evidence:
     return Evidence(
         asked=read(folder / "asked.jsonl", Asked),
         heard=read(folder / "heard.jsonl", Heard),
-        calls=read(folder / "calls.jsonl", Call),
+        calls=calls,
         blows=read(folder / "blows.jsonl", Blow),
         log=rows,
-        ledger=[Entry(turn=str(row["turn"]), attempt=row["attempt"], outcome=row["outcome"], tokens_in=row["tokens_in"]) for row in ledger],
+        ledger=[msgspec.convert({**row, "turn": str(row["turn"])}, Entry) for row in ledger],
         last=msgspec.json.decode((folder / "end.json").read_bytes(), type=End).last,
     )
 
