@@ -1,10 +1,14 @@
 """What is done for conversations on a schedule, and how many answers a worker gives at once."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from datetime import timedelta
 from uuid import UUID
 
-from app.bootstrap import House
+import pytest
+
+from app.bootstrap import House, open_house
+from app.settings import Settings
 from bus.message import SYSTEM
 from domain.practice.commands import KeepStreams
 from tasks.turns import TurnQueue
@@ -18,6 +22,14 @@ PARTITIONS = "SELECT relname AS name FROM pg_class WHERE relname ~ '^conversatio
 
 async def days(house: House) -> list[str]:
     return [row["name"].removeprefix("conversation_log_") for row in await rows(house, PARTITIONS)]
+
+
+@pytest.fixture(autouse=True)
+async def todays_partitions(settings: Settings) -> AsyncGenerator[None]:
+    """What these tests drop in the future of their clock is there again for those that come after them."""
+    yield
+    async with open_house(settings) as house:
+        await house.bus.execute(KeepStreams(), by=SYSTEM)
 
 
 async def test_the_log_has_a_partition_for_each_day_for_thirty_days(talk: Talk, model: Told, clock: HandClock) -> None:

@@ -94,7 +94,9 @@ async def begun(server: Web, people: Sequence[Person], count: int) -> list[Place
         found: list[Place] = []
         for number in range(count):
             person = people[number % len(people)]
-            answer = await http.post("/api/v2/conversations", json={"scenario": SCENARIO, "settings": {"feedback": "silent"}}, headers=person.headers)
+            answer = await http.post(
+                "/api/v2/conversations", json={"scenario": SCENARIO, "settings": {"feedback": "silent"}}, headers=person.headers
+            )
             found.append(Place(conversation=answer.json()["data"]["conversation"], token=person.token))
     return found
 
