@@ -6,9 +6,9 @@ is then announced with the text in it; nobody is told of what is not written.
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import structlog
@@ -16,7 +16,7 @@ import structlog
 from app.announcing import Announcer
 from bus.message import Unavailable
 from bus.work import LostLease, stopping
-from db.practice.log import DELTA, Appended, Batch, LogAppender, LogRow, News, Writing, noticed
+from db.practice.log import DELTA, Batch, LogAppender, LogRow, News, Writing, noticed
 from handlers.ports import Clock, PersonKey
 
 log = structlog.get_logger("stream_log")
@@ -35,7 +35,6 @@ class Pen:
         self._key, self._waking = key, waking
         self.pieces: list[bytes] = []
         self.count = 0
-        self.unsure = False
         self.lost = False
         self._changed = asyncio.Event()
 
@@ -150,16 +149,22 @@ class StreamWriter:
 
     async def _write(self) -> None:
         """Everything that waits, in one statement."""
-        await self._ask()
         batches = [
-            Batch(conversation=pen.conversation, turn=pen.turn, attempt=pen.attempt, fence=pen.fence, pieces=tuple(pen.pieces))
+            Batch(
+                conversation=pen.conversation,
+                turn=pen.turn,
+                attempt=pen.attempt,
+                fence=pen.fence,
+                count=pen.count,
+                pieces=tuple(pen.pieces),
+            )
             for pen, _ in self._pens.values()
             if pen.pieces and not pen.lost
         ]
         if not batches:
             return
         now = self._clock()
-        appended = await self._append(batches, now)
+        appended = await self._appender.append(batches, now=now)
         news: list[News] = []
         for batch in batches:
             writing = (batch.conversation, batch.fence)
@@ -167,31 +172,20 @@ class StreamWriter:
             if first is not None:
                 rows = [LogRow(first + n, now, DELTA, None, batch.turn, batch.attempt, piece) for n, piece in enumerate(batch.pieces)]
                 news.append(News(batch.conversation, rows))
-                if writing in self._pens:
-                    self._pens[writing][0].done(len(batch.pieces))
+                self._done(writing, len(batch.pieces))
             elif writing in appended.held:
+                # Somebody changes the conversation; or a statement that was taken for lost has arrived, whose pieces nobody was told of:
+                # readers find them as they find whatever was not announced.
+                self._done(writing, appended.held[writing] - batch.count)
                 self._waking.wanted.set()
             else:
                 self._lose(writing)
         if news:
             self._announce((noticed(*news),))
 
-    async def _append(self, batches: Sequence[Batch], now: datetime) -> Appended:
-        try:
-            return await self._appender.append(batches, now=now)
-        except BaseException:
-            # It may have been written all the same: a connection can be lost behind a commit.
-            for batch in batches:
-                if (batch.conversation, batch.fence) in self._pens:
-                    self._pens[batch.conversation, batch.fence][0].unsure = True
-            raise
-
-    async def _ask(self) -> None:
-        """What is written already is not written again; readers find it as they find whatever was not announced."""
-        for pen, _ in [held for held in self._pens.values() if held[0].unsure]:
-            written = await self._appender.count(pen.conversation, pen.turn, pen.attempt)
-            pen.unsure = False
-            pen.done(written - pen.count)
+    def _done(self, writing: Writing, count: int) -> None:
+        if writing in self._pens:
+            self._pens[writing][0].done(count)
 
     async def _renew_for_ever(self) -> None:
         while not stopping():

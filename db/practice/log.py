@@ -58,12 +58,13 @@ def fact(event: ConversationEvent, n: int, at: datetime, data: bytes) -> LogRow:
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """Pieces of one attempt that are to be written, in their order, each sealed."""
+    """Pieces of one attempt that are to be written behind the `count` that are written already, in their order, each sealed."""
 
     conversation: UUID
     turn: UUID
     attempt: int
     fence: int
+    count: int
     pieces: Sequence[bytes]
 
 
@@ -72,10 +73,10 @@ Writing = tuple[UUID, int]
 
 
 class Appended(msgspec.Struct, frozen=True):
-    """`written`: the number of the first piece of each. `held`: those whose fence holds, written or not."""
+    """`written`: the number of the first piece of each. `held`: those whose fence holds, and how many pieces they had before."""
 
     written: dict[Writing, int]
-    held: frozenset[Writing]
+    held: dict[Writing, int]
 
 
 class LogAppender:
@@ -85,13 +86,17 @@ class LogAppender:
         self._database = database
 
     async def append(self, batches: Sequence[Batch], *, now: datetime) -> Appended:
-        """All pieces of all conversations at once; what somebody else is changing at this moment is left for the next time."""
+        """All pieces of all conversations at once; what somebody else is changing at this moment is left for the next time.
+
+        Whoever does not know whether this was done does it again: it is done once, though it arrive twice, or later than what followed.
+        """
         pieces = [(batch, number, piece) for batch in batches for number, piece in enumerate(batch.pieces)]
         async with self._database.driver() as driver:
             rows = await driver.fetch(
                 _APPEND,
                 [batch.conversation for batch in batches],
                 [batch.fence for batch in batches],
+                [batch.count for batch in batches],
                 [len(batch.pieces) for batch in batches],
                 [batch.turn for batch in batches],
                 [batch.attempt for batch in batches],
@@ -103,13 +108,8 @@ class LogAppender:
             )
         return Appended(
             written={(row["id"], row["fence"]): row["first"] for row in rows if row["first"] is not None},
-            held=frozenset((row["id"], row["fence"]) for row in rows),
+            held={(row["id"], row["fence"]): row["pieces"] for row in rows},
         )
-
-    async def count(self, conversation: UUID, turn: UUID, attempt: int) -> int:
-        """How many pieces of an attempt are written."""
-        async with self._database.driver() as driver:
-            return await driver.fetchval(_COUNT, conversation, turn, attempt)
 
     async def renew(self, held: Iterable[Writing], *, until: datetime) -> frozenset[Writing]:
         """Keep leases; answers with those whose fence still holds."""
@@ -136,23 +136,23 @@ async def pieces_of(driver: Driver, conversation: UUID, turn: UUID, attempt: int
 # Rows are locked in one order, and those that a command holds at the moment are passed over: one conversation never delays the others.
 _APPEND = f"""
 WITH given AS (
-    SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::int[], $4::uuid[], $5::int[]) AS g(id, fence, pieces, turn, attempt)
+    SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::int[], $4::int[], $5::uuid[], $6::int[]) AS g(id, fence, had, pieces, turn, attempt)
 ), fenced AS (
-    SELECT c.id, c.fence FROM conversations c JOIN given g ON g.id = c.id AND g.fence = c.fence WHERE c.phase = 'running'
+    SELECT c.id, c.fence, c.pieces FROM conversations c JOIN given g ON g.id = c.id AND g.fence = c.fence WHERE c.phase = 'running'
 ), locked AS (
     SELECT c.id FROM conversations c JOIN given g ON g.id = c.id AND g.fence = c.fence
-    WHERE c.phase = 'running' ORDER BY c.id FOR UPDATE OF c SKIP LOCKED
+    WHERE c.phase = 'running' AND c.pieces = g.had ORDER BY c.id FOR UPDATE OF c SKIP LOCKED
 ), moved AS (
-    UPDATE conversations c SET n = c.n + g.pieces FROM given g, locked
+    UPDATE conversations c SET n = c.n + g.pieces, pieces = c.pieces + g.pieces FROM given g, locked
     WHERE c.id = g.id AND c.id = locked.id AND c.fence = g.fence AND c.phase = 'running'
     RETURNING c.id, c.fence, c.n - g.pieces + 1 AS first, g.turn, g.attempt
 ), added AS (
     INSERT INTO conversation_log (conversation, n, at, name, turn, attempt, data)
-    SELECT m.id, m.first + p.number, $10, '{DELTA}', m.turn, m.attempt, p.data
-    FROM unnest($6::uuid[], $7::bigint[], $8::int[], $9::bytea[]) AS p(id, fence, number, data)
+    SELECT m.id, m.first + p.number, $11, '{DELTA}', m.turn, m.attempt, p.data
+    FROM unnest($7::uuid[], $8::bigint[], $9::int[], $10::bytea[]) AS p(id, fence, number, data)
     JOIN moved m ON m.id = p.id AND m.fence = p.fence
 )
-SELECT fenced.id, fenced.fence, moved.first FROM fenced LEFT JOIN moved ON moved.id = fenced.id
+SELECT fenced.id, fenced.fence, fenced.pieces, moved.first FROM fenced LEFT JOIN moved ON moved.id = fenced.id
 """
 
 # The same: a row that a command holds keeps the lease that it has, until the next time.
@@ -173,10 +173,6 @@ SELECT id, fence FROM fenced
 
 _WAITING = """
 SELECT id FROM conversations WHERE phase = 'pending' OR (phase = 'running' AND lease <= $1) ORDER BY updated_at LIMIT $2
-"""
-
-_COUNT = f"""
-SELECT count(*) FROM conversation_log WHERE conversation = $1 AND turn = $2 AND attempt = $3 AND name = '{DELTA}'
 """
 
 _PIECES = f"""

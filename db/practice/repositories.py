@@ -249,7 +249,7 @@ _SAVE = """
 WITH moved AS (
     UPDATE conversations SET
         version = $2, phase = $3, title = $4, turns = $5, ended = $6, score = $7, archived = $8, support = $9,
-        deleted_at = $10, fence = $11, lease = $12, n = n + $13, updated_at = $14
+        deleted_at = $10, pieces = CASE WHEN fence = $11 THEN pieces ELSE 0 END, fence = $11, lease = $12, n = n + $13, updated_at = $14
     WHERE id = $1
     RETURNING id, n - $13 AS before
 )

@@ -68,6 +68,7 @@ conversations = Table(
     Column("n", BigInteger, nullable=False),
     Column("phase", Text, nullable=False),
     Column("fence", BigInteger, nullable=False, server_default="0"),
+    Column("pieces", Integer, nullable=False, server_default="0"),
     Column("lease", INSTANT),
     Column("call", IDENTITY),
     Column("title", LargeBinary),

@@ -16,6 +16,7 @@ from app.ports.scripted_model import ScriptedModel
 from app.settings import Settings
 from app.stream_log import StreamWriter
 from bus.message import ANONYMOUS, SYSTEM, Actor, Command, Personal, Unavailable
+from db.connection import Database
 from db.practice.log import Appended, Batch, LogAppender
 from db.seeds import load_scenarios
 from db.session import unit
@@ -313,29 +314,46 @@ async def test_the_model_is_told_the_last_exchanges_and_a_summary_of_those_befor
 
 
 class Losing(LogAppender):
-    """Loses the connection behind its first commit."""
+    """Gives up the connection of its first appends: `behind` the statement, or `before` it, which then arrives after the next one."""
 
-    lost = False
+    def __init__(self, database: Database, *, behind: int = 0, before: int = 0) -> None:
+        super().__init__(database)
+        self.behind, self.before = behind, before
+        self.late: list[tuple[Sequence[Batch], datetime]] = []
 
     async def append(self, batches: Sequence[Batch], *, now: datetime) -> Appended:
+        if self.before:
+            self.before -= 1
+            self.late.append((batches, now))
+            raise Unavailable
         appended = await super().append(batches, now=now)
-        if not self.lost:
-            self.lost = True
+        for late, then in self.late:
+            await super().append(late, now=then)
+        if self.behind:
+            self.behind -= 1
             raise Unavailable
         return appended
 
 
-async def test_what_was_written_behind_a_lost_connection_is_not_written_again(talk: Talk, model: Told) -> None:
+@pytest.mark.parametrize(("behind", "before"), [(1, 0), (3, 0), (0, 1), (0, 3), (2, 2)])
+async def test_no_piece_is_written_twice_or_left_out_whatever_became_of_a_statement(
+    talk: Talk, model: Told, behind: int, before: int
+) -> None:
     house, turn = talk.house, await talk.say()
     begun = await house.bus.execute(BeginAttempt(conversation=talk.conversation, fence=None, model=model.models[0]), by=SYSTEM)
     assert begun is not None
     key = house.vault.opened(begun.key)
-    writer = StreamWriter(Losing(house.database), Announcer(house.settings.redis_url), clock=house.clock, lease=timedelta(seconds=5))
+    losing = Losing(house.database, behind=behind, before=before)
+    writer = StreamWriter(losing, Announcer(house.settings.redis_url), clock=house.clock, lease=timedelta(seconds=5))
+    words = [f"{number} " for number in range(10)]
     async with writer.running(), writer.writing(talk.conversation, turn, begun.attempt, begun.fence, key) as pen:
-        for word in ("one ", "two ", "three "):
+        for word in words:
             await pen.write(word)
+            await asyncio.sleep(0.03)
         await pen.written()
-    assert await talk.shown(turn, begun.attempt) == "one two three "
+    assert not losing.behind
+    assert len(losing.late) == before
+    assert await talk.shown(turn, begun.attempt) == "".join(words)
 
 
 async def test_a_scene_goes_on_as_it_began_though_its_scenario_was_changed(house: House, model: Told) -> None:

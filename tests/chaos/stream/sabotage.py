@@ -25,6 +25,8 @@ ENDS = "SELECT id, n FROM conversations WHERE id = ANY($1::uuid[])"
 STATEMENTS = ("_APPEND", "_RENEW")
 # Where those compare the fence of a writer with that of the conversation, or take the one for the other.
 FENCES = {" AND g.fence = c.fence": "", " AND c.fence = g.fence": "", "c.id, c.fence": "c.id, g.fence"}
+# Also what holds up whoever has another number of pieces in mind than were written under the fence.
+PIECES = " AND c.pieces = g.had"
 
 
 class Hasty(LogAppender):
@@ -71,7 +73,7 @@ def _unfenced() -> None:
             if fence not in statement:
                 raise AssertionError(f"{name} has no {fence!r} to take out")
             statement = statement.replace(fence, none)
-        setattr(db.practice.log, name, statement)
+        setattr(db.practice.log, name, statement.replace(PIECES, ""))
 
 
 KINDS: Mapping[str, Callable[[], None]] = {"hasty": _hasty, "unfenced": _unfenced}
