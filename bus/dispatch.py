@@ -1,6 +1,7 @@
 """`Bus.execute`: the pipeline, a unit of work, the handler, one commit."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, TypeVar, cast
 
 from bus.catalog import Answer, Catalog, Message, wire_of
@@ -138,22 +139,22 @@ class Bus:
     async def _project(self, work: UnitOfWork) -> bool:
         """Run the inline projections, also of what they record themselves. Whether there were any."""
         ran = False
-        for event in work.recorded:
-            for projection in self.registry.projections.get(type(event), ()):
-                await projection.run(event, work=work)
+        for happened in work.recorded:
+            for projection in self.registry.projections.get(type(happened.event), ()):
+                await projection.run(happened.event, work=work)
                 ran = True
         return ran
 
     async def _write(self, call: Call, work: UnitOfWork, answer: Answer) -> None:
         now = self.clock()
         commit = Commit(cancelled=work.cancelled)
-        commit.events = [self._envelope(event, call) for event in work.recorded]
-        commit.commands = [(self._envelope(sent.command, call), sent.at or now, sent.key) for sent in work.sent]
+        commit.events = [self._envelope(happened.event, call, happened.at or now) for happened in work.recorded]
+        commit.commands = [(self._envelope(sent.command, call, now), sent.at or now, sent.key) for sent in work.sent]
         if call.guard is not None:
             call.guard.mark(commit, answer)
         await self.ledger.write(work, commit)
 
-    def _envelope(self, message: Message, call: Call) -> Envelope:
+    def _envelope(self, message: Message, call: Call, at: datetime) -> Envelope:
         wire = wire_of(type(message))
         data, personal = self.catalog.parts_of(message)
         sent = isinstance(message, Command)
@@ -163,7 +164,7 @@ class Bus:
             id=self.new_id(),
             name=wire.name,
             version=wire.version,
-            at=self.clock(),
+            at=at,
             actor=call.by.for_whom() if sent else call.by,
             trace=Trace(correlation_id=call.trace.correlation_id, causation_id=str(call.id), traceparent=call.trace.traceparent),
             data=data,

@@ -32,6 +32,13 @@ class Sent(msgspec.Struct, frozen=True):
     key: str | None
 
 
+class Happened(msgspec.Struct, frozen=True):
+    """An event, and when it was; None: when it is committed."""
+
+    event: Event
+    at: datetime | None
+
+
 class Notice(msgspec.Struct, frozen=True):
     """Said to whoever listens on the channel at that moment; it may be lost."""
 
@@ -44,13 +51,13 @@ class UnitOfWork:
 
     def __init__(self) -> None:
         self.notices: list[Notice] = []
-        self.recorded: list[Event] = []
+        self.recorded: list[Happened] = []
         self.sent: list[Sent] = []
         self.cancelled: list[str] = []
 
-    def record(self, *events: Event) -> None:
-        """These things have happened."""
-        self.recorded.extend(events)
+    def record(self, *events: Event, at: datetime | None = None) -> None:
+        """These things have happened: at the time of the commit, unless what is kept beside them says another."""
+        self.recorded.extend(Happened(event, at) for event in events)
 
     def send(self, command: Command[Any], *, at: datetime | None = None, key: str | None = None) -> None:
         """This must follow: once committed, at `at` or at once. The same `key` replaces what was sent under it before."""

@@ -1,6 +1,7 @@
 """What a learner does with a conversation: says something, stops, takes back, goes on, forks, puts away."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -82,7 +83,7 @@ async def start_conversation(cmd: StartConversation, work: Work, learner: Learne
         seed=identity.int & 0x7FFFFFFF,
     )
     conversation = Conversation.folded([Recorded(event, now)])
-    return await _added(work, conversation, event, await _written(work, vault, scenario, cmd.account, clock), clock)
+    return await _added(work, conversation, event, await _written(work, vault, scenario, cmd.account, now))
 
 
 @handles(ForkConversation)
@@ -95,12 +96,12 @@ async def fork_conversation(
     )
     child = await work.conversations.at(held.conversation.state.id, cmd.at_version)
     [event] = child.fork(new_id())
-    child.apply(Recorded(event, now))
+    child.apply(Recorded(event, max(now, child.state.updated_at)))
     ask_coach(work, child)
     scenario = await work.scenarios.find(child.state.scenario, child.state.scenario_version)
     if scenario is None:
         raise UnknownScenario
-    return await _added(work, child, event, await _written(work, vault, scenario, cmd.account, clock), clock)
+    return await _added(work, child, event, await _written(work, vault, scenario, cmd.account, now))
 
 
 @handles(SubmitTurn)
@@ -208,10 +209,12 @@ async def _kept_on(work: Work, held: Held, events: tuple[ConversationEvent, ...]
     return msgspec.structs.replace(held, n=held.n + len(events))
 
 
-async def _added(work: Work, conversation: Conversation, event: ConversationEvent, scenario: Scenario, clock: Clock) -> Started:
-    now, state = clock(), conversation.state
+async def _added(work: Work, conversation: Conversation, event: ConversationEvent, scenario: Scenario) -> Started:
+    """With the time that the fold of the event has."""
+    state = conversation.state
+    now = state.updated_at
     rows = await work.conversations.add(conversation, event, now=now)
-    work.record(event)
+    work.record(event, at=now)
     work.announce(noticed(News(state.id, rows)))
     return Started(
         conversation=state.id,
@@ -225,8 +228,8 @@ async def _added(work: Work, conversation: Conversation, event: ConversationEven
     )
 
 
-async def _written(work: Work, vault: Vault, scenario: KeptScenario, account: AccountId, clock: Clock) -> Scenario:
-    return scenario_of(scenario, await key_of(work, vault, account, now=clock()))
+async def _written(work: Work, vault: Vault, scenario: KeptScenario, account: AccountId, now: datetime) -> Scenario:
+    return scenario_of(scenario, await key_of(work, vault, account, now=now))
 
 
 def scenario_of(kept: KeptScenario, key: PersonKey) -> Scenario:

@@ -61,10 +61,15 @@ async def firmly(steps: Steps, command: Command[R]) -> R:
 
 
 async def keep(work: Work, held: Held, events: Sequence[ConversationEvent], *, now: datetime, lease: datetime | None = None) -> Moved:
-    """Keep what happened, tell whoever reads along, and say where the conversation stands then."""
+    """Keep what happened, tell whoever reads along, and say where the conversation stands then.
+
+    An event has one time, wherever it is shown, and none before that of the event before: others may have come first to the conversation
+    since the clock was read, or have another clock.
+    """
     if events:
-        rows = await work.conversations.save(held, events, now=now, lease=lease)
-        work.record(*events)
+        at = max(now, held.conversation.state.updated_at)
+        rows = await work.conversations.save(held, events, now=at, lease=lease)
+        work.record(*events, at=at)
         work.announce(noticed(News(held.conversation.state.id, rows)))
     return moved(held.conversation)
 

@@ -157,6 +157,27 @@ async def test_an_id_that_cannot_be_resumed_is_answered_with_a_reset(house: Hous
             await driver.execute("UPDATE stream_generation SET generation = 1")
 
 
+async def test_what_happened_has_one_time_wherever_it_is_told(processes: tuple[Web, Start]) -> None:
+    """In the stream, the list, the versions, and as an `at` that answers with what was then."""
+    serving, _ = processes
+    async with serving.client() as client:
+        person = await sign_up(client)
+        begun = await client.post(CONVERSATIONS, json={"scenario": SCENARIO}, headers=person.headers)
+        home, created = begun.headers["Location"], begun.json()["data"]["created_at"]
+        async with told(client, person, home, "0") as live:
+            await client.post(f"{home}/turns", json={"text": "Could we talk about the price first?"}, headers=person.headers)
+            events = [sent.data for sent in await until(live, "practice.feedback_given") if sent.data["version"] is not None]
+        versions = (await client.get(f"{home}/versions", headers=person.headers)).json()["data"]
+        assert [(one["version"], one["at"]) for one in versions] == [(one["version"], one["occurred_at"]) for one in events]
+        assert versions[0]["at"] == created
+        for one in versions:
+            then = await client.get(home, params={"at": one["at"]}, headers=person.headers)
+            assert then.json()["data"]["version"] == max(other["version"] for other in versions if other["at"] == one["at"])
+        [listed] = (await client.get(CONVERSATIONS, headers=person.headers)).json()["data"]
+        now = (await client.get(home, headers=person.headers)).json()["data"]
+        assert (now["created_at"], now["updated_at"]) == (listed["created_at"], listed["updated_at"]) == (created, versions[-1]["at"])
+
+
 async def test_while_redis_is_away_answers_go_on_and_are_read_from_the_database(settings: Settings, house: House) -> None:
     await house.bus.execute(EnsureSigningKey(), by=SYSTEM)
     await house.bus.execute(SeedScenarios(), by=SYSTEM)
