@@ -1,5 +1,6 @@
 """Conversations: begun, said something in, stopped, taken back, forked, read at any version, and put away."""
 
+import asyncio
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -293,7 +294,8 @@ async def export_conversation(
     view = await notebook.view(conversation, None)
     media, suffix, write = EXPORTS[format]
     headers = {"Content-Disposition": f'attachment; filename="conversation-{conversation}.{suffix}"'}
-    return Response(write(view, await notebook.scenario(view)), media_type=media, headers=headers)
+    written = await asyncio.to_thread(write, view, await notebook.scenario(view))
+    return Response(written, media_type=media, headers=headers)
 
 
 def moment(at: str | None) -> int | datetime | None:
