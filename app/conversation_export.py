@@ -16,7 +16,7 @@ Write = Callable[[ConversationView, Scenario | None], bytes]
 _SECONDS_A_WORD = 0.4
 _LEAST_SECONDS = 1.5
 # What would begin something in Markdown, anywhere or at the start of a line, of which no more than that line is looked at.
-_STRUCTURE = re.compile(r"([\\`*_{}\[\]<>#|~!])|^([^\S\n]*(?:\d+(?=[.)]))?)([-+=>.)])", re.MULTILINE)
+_STRUCTURE = re.compile(r"([\\`*_{}\[\]<>#|~!&])|^([^\S\n]*(?:\d+(?=[.)]))?)([-+=>.)])", re.MULTILINE)
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True):

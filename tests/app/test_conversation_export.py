@@ -73,3 +73,7 @@ def test_a_conversation_of_many_empty_lines_is_written_at_once() -> None:
     began = time.monotonic()
     assert written("a" + "\n" * 40_000 + "b").count("\n") > 40_000
     assert time.monotonic() - began < 5
+
+
+def test_what_looks_like_a_character_reference_is_shown_as_it_was_said() -> None:
+    assert "R\\&D wrote \\&copy; and \\&lt;." in written("R&D wrote &copy; and &lt;.")
