@@ -12,12 +12,13 @@ from msgspec import Meta as Shape
 
 from app.api.cursors import DEFAULT_LIMIT, Cursors, CursorText, Limit, page_of
 from app.api.envelope import Answer, ListAnswer, Meta
+from app.api.instants import not_instants
 from app.api.practice.conversations import moment
 from app.auth import admin
 from app.bootstrap import House
 from app.openapi import problems
 from app.state.inspection import Happened, Inspected, Inspector, KeyUnusable
-from bus.message import Actor, FieldError, Trace
+from bus.message import Actor, Trace
 from db.practice.scenarios import identity_of
 from db.reads import Reads
 from db.reads.conversations_admin import ConversationEntry, ConversationQuery, Status
@@ -82,7 +83,8 @@ async def list_admin_conversations(
     limit: Limit = DEFAULT_LIMIT,
     cursor: CursorText = None,
 ) -> ListAnswer[ConversationOfSomebody]:
-    _check_range(since, until)
+    if errors := not_instants(**{"from": since, "to": until}):
+        raise Invalid(errors=errors)
     query = ConversationQuery(
         account=by_account,
         scenario=None if by_scenario is None else identity_of(by_scenario),
@@ -129,14 +131,3 @@ async def list_admin_versions(
     conversation: FromPath[UUID], house: NamedDependency[House], actor: NamedDependency[Actor], meta: NamedDependency[Meta]
 ) -> Answer[list[Happened]]:
     return Answer(data=await Inspector(house, by=actor).versions(conversation), meta=meta)
-
-
-def _check_range(since: datetime | None, until: datetime | None) -> None:
-    """Raises `Invalid`. Litestar does not pass on to msgspec that a time must have its offset."""
-    errors = tuple(
-        FieldError(pointer, "format", "Send the time with its offset from UTC, such as 2026-01-31T12:00:00Z.")
-        for pointer, instant in (("/from", since), ("/to", until))
-        if instant is not None and instant.tzinfo is None
-    )
-    if errors:
-        raise Invalid(errors=errors)

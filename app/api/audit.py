@@ -1,6 +1,6 @@
 """The audit trail, for admins: who did what, to whom, and when."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from msgspec import Meta as Shape
 
 from app.api.cursors import DEFAULT_LIMIT, Cursors, CursorText, Limit, page_of
 from app.api.envelope import ListAnswer, Meta
+from app.api.instants import not_instants
 from app.auth import admin
 from app.openapi import problems
 from bus.message import Actor, Envelope, FieldError
@@ -118,22 +119,9 @@ async def search_audit_trail(
 
 
 def _check_range(since: datetime | None, until: datetime | None) -> None:
-    """Raises `Invalid`. Litestar does not pass on to msgspec that a time must have its offset."""
-    errors = tuple(
-        FieldError(pointer, "format", "Send the time with its offset from UTC, such as 2026-01-31T12:00:00Z.")
-        for pointer, instant in (("/since", since), ("/until", until))
-        if instant is not None and not _is_instant(instant)
-    )
+    """Raises `Invalid`."""
+    errors = not_instants(since=since, until=until)
     if not errors and since is not None and until is not None and until <= since:
         errors = (FieldError("/until", "out_of_range", "Send a time after that of since."),)
     if errors:
         raise Invalid(errors=errors)
-
-
-def _is_instant(value: datetime) -> bool:
-    """Whether it has an offset, and is a time in UTC too: the first of January of the year 1 may not be."""
-    try:
-        value.astimezone(UTC)
-    except OverflowError:
-        return False
-    return value.tzinfo is not None

@@ -148,6 +148,8 @@ async def test_what_is_wrong_is_named(practising: Door, home: str, operator: Per
     for query, field in (
         ({"from": "2026-01-01T00:00:00"}, "/from"),
         ({"to": "soon"}, "/to"),
+        ({"from": "0001-01-01T00:00:00+23:59"}, "/from"),
+        ({"to": "9999-12-31T23:59:59-23:59"}, "/to"),
         ({"status": "asleep"}, "/status"),
         ({"account": "x"}, "/account"),
         ({"cursor": "bm9uZQ.bm9uZQ"}, "/cursor"),
@@ -155,6 +157,10 @@ async def test_what_is_wrong_is_named(practising: Door, home: str, operator: Per
     ):
         wrong = await asked("", **query)
         assert (wrong.status_code, list(wrong_fields(wrong))) == (422, [field])
+    wrong = await asked(f"/{id_of(home)}", at="9999-12-31T23:59:59-23:59")
+    assert (wrong.status_code, wrong_fields(wrong)) == (422, {"/at": "malformed"})
+    for edge in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"):
+        assert (await asked("", **{"from": edge, "to": edge})).status_code == 200
 
 
 async def test_nobody_but_an_admin_sees_anything(practising: Door, learner: Person, home: str) -> None:

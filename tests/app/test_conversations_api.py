@@ -111,9 +111,15 @@ async def test_a_conversation_is_read_as_it_was_at_any_version_or_time(practisin
     assert statuses[:4] == [[], ["waiting"], ["running"], ["answered"]]
     assert (await read(practising, person, home, at=began.isoformat().replace("+00:00", "Z")))["turns"] == []
     assert await read(practising, person, home, at=clock().isoformat().replace("+00:00", "Z")) == last
-    for wrong, status in (("99", 404), ("0", 404), ("2000-01-01T00:00:00Z", 404), ("yesterday", 422), ("2026-01-01T00:00:00", 422)):
-        answer = await practising.client.get(home, params={"at": wrong}, headers=person.headers)
-        assert answer.status_code == status, wrong
+    edges = ("9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59")
+    for status, asked in {
+        404: ("99", "0", "2000-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+        422: ("yesterday", "2026-01-01T00:00:00", *edges),
+        200: ("9999-12-31T23:59:59Z",),
+    }.items():
+        for at in asked:
+            answer = await practising.client.get(home, params={"at": at}, headers=person.headers)
+            assert answer.status_code == status, at
 
 
 async def test_a_fork_goes_its_own_way(practising: Door) -> None:

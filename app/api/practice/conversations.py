@@ -16,6 +16,7 @@ from app.api.accounts import own
 from app.api.catalogue_admin.shapes import expected, replayed
 from app.api.cursors import DEFAULT_LIMIT, Cursors, CursorText, Limit, page_of
 from app.api.envelope import Answer, ListAnswer, Meta
+from app.api.instants import is_instant
 from app.api.practice.conversation_shapes import (
     AttemptItem,
     ChangeRequest,
@@ -308,7 +309,7 @@ def moment(at: str | None) -> int | datetime | None:
         instant = msgspec.convert(at.replace(" ", "+"), datetime)
     except msgspec.ValidationError:
         instant = None
-    if instant is None or instant.tzinfo is None:
+    if instant is None or not is_instant(instant):
         raise Invalid(
             errors=(FieldError("/at", "malformed", "Send a version, like 3, or a time with its zone, like 2026-01-31T12:00:00Z."),)
         )
