@@ -26,7 +26,7 @@ NOT_SHARED = "(not shared)"
 
 class KeyUnusable(Unavailable):
     code = "service.key_unusable"
-    title = "The learner's key cannot be opened. Set FLUENTPRO_SECRET_KEY, or one of the previous keys, to the one it was made under."
+    title = "The learner's key cannot be opened. Set FLUENTPRO_SECRET_KEY to the one it was made under."
 
 
 class Inspected(msgspec.Struct, frozen=True, kw_only=True):

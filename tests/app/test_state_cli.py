@@ -474,4 +474,4 @@ async def test_what_is_wrong_says_what_to_do(settings: Settings, scene: Scene) -
     assert (done.returncode, "FLUENTPRO_DATABASE_URL" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
     await scene.share()
     rotated = await fluentpro(msgspec.structs.replace(settings, secret_key=settings.secret_key[::-1]), "state", "inspect", scene.id)
-    assert (rotated.returncode, "Set FLUENTPRO_SECRET_KEY" in rotated.stderr, "Traceback" in rotated.stderr) == (1, True, False)
+    assert (rotated.returncode, "Set FLUENTPRO_SECRET_KEY to" in rotated.stderr, "Traceback" in rotated.stderr) == (1, True, False)
