@@ -57,7 +57,7 @@ class RedisDrafts:
         except AWAY as error:
             raise _away() from error
 
-    async def said(self, conversation: UUID) -> None:
+    async def over(self, conversation: UUID) -> None:
         """What was a draft has been said. Nobody's turn fails for a draft that could not be cleared."""
         try:
             await self.clear(conversation)

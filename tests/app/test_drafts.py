@@ -56,6 +56,17 @@ async def test_a_draft_is_dropped_and_dropping_nothing_is_no_mistake(client: htt
         assert await kept(client, ada, home) is None
 
 
+async def test_a_turn_that_is_repeated_leaves_what_is_typed_since(client: httpx.AsyncClient) -> None:
+    ada = await sign_up(client)
+    home = f"{CONVERSATIONS}/{await started(client, ada)}"
+    once = {**ada.headers, "Idempotency-Key": "turn-1"}
+    await client.post(f"{home}/turns", json={"text": TYPED}, headers=once)
+    await client.put(f"{home}/draft", json={"text": "And what"}, headers=ada.headers)
+    repeated = await client.post(f"{home}/turns", json={"text": TYPED}, headers=once)
+    assert (repeated.status_code, repeated.headers["Idempotent-Replayed"]) == (202, "true")
+    assert (await kept(client, ada, home))["text"] == "And what"
+
+
 async def test_nobody_else_has_a_draft_in_a_conversation(client: httpx.AsyncClient) -> None:
     ada, bob = await sign_up(client), await sign_up(client, email="bob@example.com")
     home = f"{CONVERSATIONS}/{await started(client, ada)}"

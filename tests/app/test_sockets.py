@@ -101,7 +101,10 @@ async def test_what_is_asked_is_done_once_with_a_key_and_every_action_is_there(c
         said = await first.ask("turn", text=SAID, idempotency_key="turn 1")
         await first.until("practice.turn_completed")
     async with opened(server, socket_of(conversation), ada) as device:
+        await device.ask("draft", text="And what")
         assert (await device.ask("turn", text=SAID, idempotency_key="turn 1"))["data"] == said["data"]
+        draft = await client.get(f"{CONVERSATIONS}/{conversation}/draft", headers=ada.headers)
+        assert draft.json()["data"]["text"] == "And what"
         assert (await device.ask("turn", text="No.", idempotency_key="turn 1"))["data"]["code"] == "request.idempotency_mismatch"
         assert (await device.ask("stop"))["data"]["code"] == "practice.nothing_to_stop"
         assert (await device.ask("undo"))["data"]["can_redo"] is True

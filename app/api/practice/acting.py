@@ -58,7 +58,9 @@ async def submit_turn(
 ) -> Response[Answer[TurnAnswer]]:
     command = SubmitTurn(account=own(actor), conversation=conversation, text=data.text)
     accepted = await bus.execute(command, by=actor, trace=trace, once=once)
-    await drafts.said(conversation)
+    if once is None or not once.replayed:
+        # By then something newer may be typed.
+        await drafts.over(conversation)
     return Response(Answer(data=TurnAnswer.of(accepted, stream_of(conversation)), meta=meta), headers=replayed(once))
 
 

@@ -84,9 +84,10 @@ class ConversationEndpoint:
             command: Any = SubmitTurn(account=caller.account, conversation=conversation, text=data.text)
         else:
             command = ACTIONS[name](account=caller.account, conversation=conversation)
-        done: object = await house.bus.execute(command, by=caller.actor, trace=caller.trace, once=caller.once(data.idempotency_key))
-        if name == "turn":
-            await self._drafts.said(conversation)
+        once = caller.once(data.idempotency_key)
+        done: object = await house.bus.execute(command, by=caller.actor, trace=caller.trace, once=once)
+        if name == "turn" and (once is None or not once.replayed):
+            await self._drafts.over(conversation)
         return TurnAnswer.of(done, stream_of(conversation)) if isinstance(done, Accepted) else done
 
     async def _keep(self, data: DraftRequest) -> DraftItem:
