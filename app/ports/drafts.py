@@ -58,7 +58,7 @@ class RedisDrafts:
             raise _away() from error
 
     async def over(self, conversation: UUID) -> None:
-        """What was a draft has been said. Nobody's turn fails for a draft that could not be cleared."""
+        """What was a draft has been said, or its conversation deleted. Neither fails for a draft that could not be cleared."""
         try:
             await self.clear(conversation)
         except Unavailable as outage:

@@ -67,6 +67,15 @@ async def test_a_turn_that_is_repeated_leaves_what_is_typed_since(client: httpx.
     assert (await kept(client, ada, home))["text"] == "And what"
 
 
+async def test_the_draft_of_a_conversation_goes_with_it(client: httpx.AsyncClient, settings: Settings) -> None:
+    ada = await sign_up(client)
+    conversation = await started(client, ada)
+    await client.put(f"{CONVERSATIONS}/{conversation}/draft", json={"text": TYPED}, headers=ada.headers)
+    assert (await client.delete(f"{CONVERSATIONS}/{conversation}", headers=ada.headers)).status_code == 204
+    with cast("Any", Redis).from_url(settings.redis_url) as redis:
+        assert redis.exists(f"draft:{conversation}") == 0
+
+
 async def test_nobody_else_has_a_draft_in_a_conversation(client: httpx.AsyncClient) -> None:
     ada, bob = await sign_up(client), await sign_up(client, email="bob@example.com")
     home = f"{CONVERSATIONS}/{await started(client, ada)}"

@@ -29,6 +29,7 @@ from app.auth import signed_in
 from app.bootstrap import House
 from app.conversation_export import EXPORTS, ExportFormat
 from app.openapi import problems
+from app.ports.drafts import RedisDrafts
 from app.sealing import SealBrokenError
 from bus.dispatch import Bus
 from bus.message import Actor, FieldError, Personal, Trace
@@ -230,12 +231,14 @@ async def change_conversation(
 )
 async def delete_conversation(
     conversation: FromPath[UUID],
+    drafts: NamedDependency[RedisDrafts],
     bus: NamedDependency[Bus],
     actor: NamedDependency[Actor],
     trace: NamedDependency[Trace],
     if_match: IfMatch = None,
 ) -> None:
     await bus.execute(DeleteConversation(account=own(actor), conversation=conversation, expected=expected(if_match)), by=actor, trace=trace)
+    await drafts.over(conversation)
 
 
 @get(
