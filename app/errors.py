@@ -41,8 +41,8 @@ STATUS: Mapping[str, int] = {
     "try_again": 503,
     "unavailable": 503,
 }
-# Seconds to wait where the refusal itself does not say.
-RETRY_AFTER: Mapping[str, float] = {"in_progress": 1, "too_many": 1, "try_again": 1, "unavailable": 5}
+# Seconds to wait where the refusal itself does not say; what there are too many of may never be fewer.
+RETRY_AFTER: Mapping[str, float] = {"in_progress": 1, "try_again": 1, "unavailable": 5}
 
 
 class BadRequest(Refusal):

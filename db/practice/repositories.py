@@ -197,6 +197,9 @@ class Budgets:
         """Whether so many were left; two at the same time cannot both have the last ones."""
         return await self._driver.fetchval(_RESERVE, scope, tokens, ceiling, now) is not None
 
+    async def spent(self, scope: str) -> int:
+        return await self._driver.fetchval("SELECT coalesce(max(spent), 0) FROM token_budgets WHERE scope = $1", scope)
+
     async def settle(self, scope: str, *, reserved: int, spent: int) -> None:
         await self._driver.execute(_SETTLE, scope, reserved, spent)
 

@@ -70,7 +70,7 @@ class NothingToEnd(Conflict):
 
 class BudgetSpent(TooMany):
     code = "practice.budget_spent"
-    title = "The tokens for this are spent."
+    title = "The tokens for this are spent, or reserved for answers that are being given."
 
 
 class NotPractised(Invalid):

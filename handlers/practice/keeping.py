@@ -28,6 +28,8 @@ NOTHING = Personal(b"")
 FIRM = 20
 PAUSE = 0.2
 """Seconds."""
+HELD = 5.0
+"""Seconds after which to try again when tokens are only reserved: an answer takes about as long."""
 COACH_LOST = timedelta(seconds=45)
 """After so long the worker of a call of the coach that has not ended is lost; it may take less."""
 FACTS = 2500
@@ -122,14 +124,24 @@ async def reserve_call(work: Work, conversation: Conversation, turn: UUID, *, li
 async def reserve_tokens(work: Work, conversation: Conversation, wanted: int, *, limits: PracticeLimits, now: datetime) -> None:
     """Of the conversation and of the learner's day. Raises `BudgetSpent`, and then nothing is reserved."""
     state = conversation.state
-    if not await work.budgets.reserve(_conversation(state.id), wanted, ceiling=limits.conversation, now=now):
+    here, today = _conversation(state.id), _day(state.account, now)
+    if not await work.budgets.reserve(here, wanted, ceiling=limits.conversation, now=now):
+        if await work.budgets.spent(here) + wanted <= limits.conversation:
+            raise _held("this conversation")
         raise BudgetSpent("The tokens of this conversation are spent. Fork an earlier version of it, or start another one.")
-    if not await work.budgets.reserve(_day(state.account, now), wanted, ceiling=limits.day, now=now):
+    if not await work.budgets.reserve(today, wanted, ceiling=limits.day, now=now):
         # Not everybody who is refused rolls back: a turn that has failed for this is kept.
-        await work.budgets.settle(_conversation(state.id), reserved=wanted, spent=0)
+        await work.budgets.settle(here, reserved=wanted, spent=0)
+        if await work.budgets.spent(today) + wanted <= limits.day:
+            raise _held("today")
         midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         left = 86_400 - (now - midnight).total_seconds()
         raise BudgetSpent("The tokens of today are spent; there are new ones at midnight UTC.", retry_after=left)
+
+
+def _held(where: str) -> BudgetSpent:
+    """Most of what an answer reserves comes back when it has been given."""
+    return BudgetSpent(f"What is left of the tokens of {where} is reserved for answers that are being given.", retry_after=HELD)
 
 
 async def end_calls(

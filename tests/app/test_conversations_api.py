@@ -1,6 +1,7 @@
 """Conversations over HTTP: what a learner says, what they are answered, and every way back."""
 
 import asyncio
+import math
 from typing import Any
 
 import httpx
@@ -227,6 +228,31 @@ async def test_tokens_are_spent_once_however_many_ask_at_a_time(settings: Settin
         spent = await value(door.house, "SELECT sum(tokens_in + tokens_out)::int FROM model_calls")
         left = await rows(door.house, "SELECT reserved, spent FROM token_budgets WHERE scope LIKE 'day:%'")
         assert left == [{"reserved": 0, "spent": spent}]
+
+
+@pytest.mark.parametrize("scope", ["conversation", "day"])
+async def test_who_has_no_tokens_is_told_whether_and_how_long_to_wait(
+    settings: Settings, clock: HandClock, mailer: ScriptedMailer, scope: str
+) -> None:
+    """Room for one answer: while it is given the tokens are not spent yet, and afterwards there may be some again."""
+    room = settings.tokens_of_context + FACTS + SUMMARY + settings.tokens_per_answer
+    scarce = msgspec.structs.replace(settings, **{f"tokens_per_{scope}": room})
+    async with clients.door(scarce, Ports(clock=clock, mailer=mailer)) as door:
+        await door.house.bus.execute(SeedScenarios(), by=SYSTEM)
+        person = await sign_up(door.client)
+        home = await started(door, person, while_busy="queue")
+        turn = {"text": "The price, please, of the flat."}
+        assert (await post(door, person, f"{home}/turns", turn)).status_code == 202
+        held = await post(door, person, f"{home}/turns", turn)
+        assert (held.status_code, held.json()["code"]) == (429, "practice.budget_spent")
+        assert ("being given" in held.json()["detail"], "Fork" in held.json()["detail"]) == (True, False)
+        assert 1 <= int(held.headers["Retry-After"]) <= 10
+        await answered(door.house)
+        await rows(door.house, "UPDATE token_budgets SET spent = $2 WHERE scope LIKE $1 || ':%' RETURNING 1", scope, room)
+        spent = await post(door, person, f"{home}/turns", turn)
+        assert (spent.status_code, "are spent" in spent.json()["detail"]) == (429, True)
+        midnight = 86_400 - (clock() - clock().replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds()
+        assert spent.headers.get("Retry-After") == (None if scope == "conversation" else str(math.ceil(midnight)))
 
 
 async def test_a_conversation_is_renamed_archived_and_listed(practising: Door) -> None:

@@ -442,11 +442,14 @@ class TestBudgets:
         """Room for one call a day, and for one more once a call has been settled."""
         return msgspec.structs.replace(settings, tokens_per_day=9000, tokens_per_conversation=20_000)
 
-    async def test_what_is_spent_is_refused_and_there_is_more_at_midnight(self, learner: Learner, clock: HandClock) -> None:
+    async def test_what_is_spent_is_refused_and_there_is_more_at_midnight(self, learner: Learner, house: House, clock: HandClock) -> None:
         scene = await learner.starts()
         await learner.says(scene)
+        spend = "UPDATE token_budgets SET spent = spent + $1 WHERE scope LIKE 'day:%' RETURNING 1"
+        await rows(house, spend, 1000)
         with pytest.raises(BudgetSpent) as refused:
             await learner.says(await learner.starts())
+        await rows(house, spend, -1000)
         assert refused.value.retry_after is not None
         clock.move(seconds=refused.value.retry_after)
         await learner.says(await learner.starts())
