@@ -269,12 +269,16 @@ class Socket:
             found = await authentication.authenticate(bearer(self._websocket))
             rest = (found.claims.expires_at - self.house.clock()) / timedelta(seconds=1)
             actor, account, session, ends_at = found.actor, AccountId(found.claims.account), found.claims.session, time.monotonic() + rest
-            last: str | None = self._websocket.query_params.get("last_event_id")
+            last = self._last_event_id()
         else:
             actor, account, session, last = await self._by_ticket(authentication)
             ends_at = float("inf")
         state["actor"] = actor
         return Caller(actor=actor, account=account, session=session, ends_at=ends_at, trace=self.trace), last
+
+    def _last_event_id(self) -> str | None:
+        """Empty is none, as in a query for server-sent events."""
+        return self._websocket.query_params.get("last_event_id") or None
 
     async def _by_ticket(self, authentication: Authentication) -> tuple[Actor, AccountId, UUID, str | None]:
         try:
@@ -291,7 +295,7 @@ class Socket:
             raise
         if message.id is not None:
             await self.send(acknowledged(message.id, {}))
-        return actor, holder.account, holder.session, data.last_event_id or self._websocket.query_params.get("last_event_id")
+        return actor, holder.account, holder.session, data.last_event_id or self._last_event_id()
 
     async def _ticket(self) -> tuple[Inbound, TicketData]:
         """What comes before it is answered with an error."""

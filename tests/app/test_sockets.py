@@ -350,6 +350,9 @@ async def test_a_resume_takes_a_socket_back_and_forth_and_an_id_of_elsewhere_res
             assert (reset["type"], "id" in reset) == ("stream.reset", False)
             assert reset["data"] == {"read": f"{CONVERSATIONS}/{conversation}", "position": told[-1]["id"]}
         assert (await device.ask("resume", last_event_id=None))["data"] == {"last_event_id": told[-1]["id"]}
+    async with opened(server, f"{socket_of(conversation)}?last_event_id=", ada) as device:
+        await device.ask("undo")
+        assert [message["type"] for message in await device.until("practice.undone")] == ["practice.undone"]
 
 
 async def test_nothing_of_before_comes_after_the_answer_to_a_resume(client: httpx.AsyncClient, server: Served, source: House) -> None:
