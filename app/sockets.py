@@ -5,7 +5,8 @@ What a socket tells, and what it may be asked, is its `Endpoint`'s; here is what
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from enum import IntEnum
 from typing import Annotated, Any, Protocol, cast
@@ -367,7 +368,8 @@ async def _receive(socket: Socket, endpoint: Endpoint, connection: Connection) -
             raw = await socket.receive()
             connection.active()
             message, data = _asked(raw, endpoint, socket.house)
-            answer = await endpoint.answer(message, data)
+            with pointing_into_data():
+                answer = await endpoint.answer(message, data)
         except Refusal as refusal:
             if isinstance(refusal, SessionEnded):
                 raise
@@ -398,12 +400,19 @@ def understood(raw: bytes, house: House) -> Inbound:
 
 
 def shaped(message: Inbound, shape: Any, house: House) -> Any:
-    """The data of a message. Raises `Invalid`, whose pointers begin at the message."""
-    try:
+    """The data of a message. Raises `Invalid`."""
+    with pointing_into_data():
         return decode(bytes(message.data), shape, house.clock)
+
+
+@contextmanager
+def pointing_into_data() -> Generator[None, None, None]:
+    """Pointers of what is `Invalid` begin at the message, also where a command names them, which knows only the data."""
+    try:
+        yield
     except Invalid as refusal:
-        errors = tuple(msgspec.structs.replace(error, field=f"/data{error.field}") for error in refusal.errors)
-        raise Invalid(errors=errors) from None
+        refusal.errors = tuple(msgspec.structs.replace(error, field=f"/data{error.field}") for error in refusal.errors)
+        raise
 
 
 def id_of(raw: bytes) -> Id | None:
