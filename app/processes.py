@@ -17,7 +17,7 @@ from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame
+from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
 
 from app.bootstrap import Ports, open_house
@@ -75,6 +75,17 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             # Not the answer to our own, which a library gives for anybody: a heartbeat.
             self.heard_at = time.monotonic()
         super().handle_pong(event)
+
+    def send_receive_event_to_app(self) -> None:
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                # uvicorn closes it too, and logs a traceback for what is only a mistake of the client's.
+                self.conn.send_close(CloseCode.INVALID_DATA, "not UTF-8")
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
 
     def cut(self, code: int, reason: str) -> None:
         if self.close_sent or self.transport.is_closing():

@@ -148,6 +148,14 @@ async def test_whatever_cannot_be_understood_is_answered_with_an_error_and_the_s
         assert device.kept() == []
 
 
+async def test_a_message_that_is_not_utf8_ends_its_socket_and_is_no_failure_of_ours(remote: httpx.AsyncClient, process: Web) -> None:
+    ada = await sign_up(remote)
+    async with opened(process, FEED, ada) as device:
+        await device.connection.send(b'{"type": "\xff"}', text=True)
+        assert await device.closed() == (1007, "not UTF-8")
+    assert "Traceback" not in process.said()
+
+
 async def test_a_ticket_opens_one_socket_once(client: httpx.AsyncClient, server: Served, source: House) -> None:
     ada = await sign_up(client)
     good = await ticket(client, ada)
