@@ -29,7 +29,7 @@ BySubject = Annotated[UUID | None, QueryParameter(name="subject", description="W
 ByType = Annotated[
     str | None,
     QueryParameter(
-        name="type", pattern=r"^[a-z]+\.[a-z][a-z0-9_]*$", description="Send the wire name of an event, such as accounts.signed_in."
+        name="type", pattern=r"^[a-z]+\.[a-z][a-z0-9_]*$(?!\n)", description="Send the wire name of an event, such as accounts.signed_in."
     ),
 ]
 CLOCKS = (

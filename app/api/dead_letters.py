@@ -27,7 +27,7 @@ KIND = "dead_letters"
 
 Reaction = Annotated[
     str | None,
-    QueryParameter(description="Only those of this reaction, or of the command of this name.", pattern=r"^[a-z]+\.[a-z][a-z0-9_]*$"),
+    QueryParameter(description="Only those of this reaction, or of the command of this name.", pattern=r"^[a-z]+\.[a-z][a-z0-9_]*$(?!\n)"),
 ]
 Name = Annotated[str, Shape(examples=["accounts.registered"], description="The wire name of the event or command.")]
 Owner = Annotated[str, Shape(examples=["accounts.send_welcome"], description="The durable name of the reaction; a command's own name.")]

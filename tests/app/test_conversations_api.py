@@ -302,6 +302,7 @@ async def test_what_was_said_can_be_taken_along(practising: Door) -> None:
             {"settings": {"feedback": "loud", "explanation_language": "!"}},
             {"/scenario", "/settings/feedback", "/settings/explanation_language"},
         ),
+        ("", {"scenario": SCENARIO, "settings": {"explanation_language": "en\n"}}, {"/settings/explanation_language"}),
         ("/turns", {"text": "   "}, {"/text"}),
         ("/turns", {"text": "a\0b"}, {"/text"}),
         ("/turns", {"text": "x" * 2001, "more": 1}, {"/text", "/more"}),

@@ -102,3 +102,5 @@ async def test_what_is_no_draft_is_refused(client: httpx.AsyncClient) -> None:
     home = f"{CONVERSATIONS}/{await started(client, ada)}"
     answer = await client.put(f"{home}/draft", json={"text": "x" * 2001, "position": "here", "mood": 1}, headers=ada.headers)
     assert wrong_fields(answer) == {"/text": "too_long", "/position": "pattern", "/mood": "unknown"}
+    answer = await client.put(f"{home}/draft", json={"text": "x", "position": "1.7\n"}, headers=ada.headers)
+    assert wrong_fields(answer) == {"/position": "pattern"}

@@ -141,8 +141,8 @@ async def test_whatever_cannot_be_understood_is_answered_with_an_error_and_the_s
             assert {"code", "title", "detail"} <= set(error["data"])
         wrong = await device.ask("turn", text="", mood=1)
         assert {error["field"]: error["code"] for error in wrong["data"]["errors"]} == {"/data/text": "too_short", "/data/mood": "unknown"}
-        blank = await device.ask("turn", text="  ")
-        assert [error["field"] for error in blank["data"]["errors"]] == ["/data/text"]
+        for data, field in (({"text": "  "}, "/data/text"), ({"text": SAID, "idempotency_key": "a\n"}, "/data/idempotency_key")):
+            assert [error["field"] for error in (await device.ask("turn", **data))["data"]["errors"]] == [field]
         await device.send("ping")
         assert (await device.ask("ping"))["type"] == "ack"
         assert device.kept() == []

@@ -28,7 +28,7 @@ By = Annotated[
     str,
     QueryParameter(
         name="by",
-        pattern=r"^(|industry|week|industry,week|week,industry)$",
+        pattern=r"^(|industry|week|industry,week|week,industry)$(?!\n)",
         description="Send industry, week, or both with a comma between them; without it there are no groups.",
     ),
 ]

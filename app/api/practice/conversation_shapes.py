@@ -18,7 +18,7 @@ Said = Annotated[str, msgspec.Meta(min_length=1, max_length=2000, examples=["Cou
 Tag = Annotated[
     str,
     msgspec.Meta(
-        pattern="^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$",
+        pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$(?!\n)",
         max_length=35,
         description="A BCP 47 tag. Left out, it is that of your onboarding.",
         examples=["zh-Hant"],

@@ -23,7 +23,7 @@ Position = Annotated[
     msgspec.Meta(
         min_length=1,
         max_length=64,
-        pattern=r"^[0-9]+(\.[0-9]+)?$",
+        pattern=r"^[0-9]+(\.[0-9]+)?$(?!\n)",
         description="The id of the last event that was seen, or a version.",
         examples=["1.7"],
     ),

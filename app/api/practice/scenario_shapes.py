@@ -74,7 +74,7 @@ class CriterionShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     id: Annotated[
         str,
         Shape(
-            pattern=r"^[a-z0-9]+(?:_[a-z0-9]+)*$",
+            pattern=r"^[a-z0-9]+(?:_[a-z0-9]+)*$(?!\n)",
             max_length=100,
             examples=["offers"],
             description="Lower-case words joined by underscores.",

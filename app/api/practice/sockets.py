@@ -24,7 +24,7 @@ from domain.practice.commands import Accepted, EndScene, RedoAction, RetryTurn, 
 from domain.practice.errors import UnknownConversation
 from handlers.ports import PersonKey
 
-Key = Annotated[str, msgspec.Meta(min_length=1, max_length=KEY_MOST, pattern="^[ -~]+$")]
+Key = Annotated[str, msgspec.Meta(min_length=1, max_length=KEY_MOST, pattern=r"^[ -~]+$(?!\n)")]
 
 
 class OnceData(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
