@@ -13,8 +13,8 @@ from uuid import UUID
 
 import msgspec
 
-from domain.practice.coach import Kind, Language, Span, checked, corrected, explained_in, sentence_at
-from domain.practice.scenario import LEAST_WORDS, LEVELS, Criterion, Range, Scenario, normal, says
+from domain.practice.coach import Kind, Language, Sentences, Span, checked, corrected, explained_in
+from domain.practice.scenario import LEAST_WORDS, LEVELS, Criterion, Range, Scenario, normal, saying, says
 from domain.practice.scripts import met_criteria
 
 MOST_POINTS = 3
@@ -137,15 +137,8 @@ def _reached(criteria: Sequence[Criterion], told: Sequence[Said], language: Lang
 
 def _saying(text: str, phrases: tuple[str, ...]) -> str:
     """The sentence that has one of the phrases; the text when none has it alone."""
-    sentences = (text[slice(*sentence_at(text, place))] for place in _sentence_starts(text))
-    return _quote(next((one for one in sentences if says(one, phrases) and len(one) <= _LONGEST_QUOTE), text))
-
-
-def _sentence_starts(text: str) -> Iterator[int]:
-    place = 0
-    while place < len(text):
-        yield place
-        place = max(sentence_at(text, place)[1], place + 1)
+    short = (one for one in Sentences(text) if len(one) <= _LONGEST_QUOTE)
+    return _quote(next(filter(saying(phrases), short), text))
 
 
 def _phrases(phrases: Sequence[str], told: Sequence[Said], language: Language) -> Iterator[Point]:
@@ -183,7 +176,7 @@ def _mistakes(told: Sequence[Said], language: Language) -> Iterator[Point]:
     count: Counter[Kind] = Counter(span.kind for one in told for span in one.spans)
     for kind, times in count.most_common():
         one, span = next((one, span) for one in told for span in one.spans if span.kind == kind)
-        start, end = sentence_at(one.text, span.start)
+        start, end = Sentences(one.text).around(span.start)
         if start > span.start or end < span.end or end - start > _LONGEST_QUOTE:
             start, end = span.start, span.end
         within = [

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Literal, get_args
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -138,8 +138,18 @@ def normal(text: str) -> str:
 
 def says(text: str, phrases: tuple[str, ...]) -> bool:
     """Whether the text has any of the words or phrases, whole, in any case."""
-    said = f" {normal(text)} "
-    return any(f" {normal(phrase)} " in said for phrase in phrases)
+    return saying(phrases)(text)
+
+
+def saying(phrases: tuple[str, ...]) -> Callable[[str], bool]:
+    """The same for many texts."""
+    wanted = [f" {normal(phrase)} " for phrase in phrases]
+
+    def is_said(text: str) -> bool:
+        said = f" {normal(text)} "
+        return any(phrase in said for phrase in wanted)
+
+    return is_said
 
 
 def problems_of(scenario: Scenario) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """What a report says of a scene, and what is recommended after it."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from domain.practice.coach import Span, coach
 from domain.practice.report import Candidate, Report, Said, recommend, write_report
 from domain.practice.scenario import Beat, Branch, Closing, Criterion, LearnerPart, Persona, Range, Scenario, Script
 
+LONG = 0.4
+"""Seconds: several times what the longest of answers takes."""
 LANGUAGES = ["en", "zh-Hant", "zh-Hans", "es", "fr", "ja"]
 FILES = sorted((Path(__file__).parents[2] / "db" / "seeds" / "scenarios").glob("*/*.json"))
 
@@ -163,6 +166,22 @@ def test_spans_that_do_not_apply_are_not_counted() -> None:
     false = Span(start=0, end=3, original="xyz", correction="abc", kind="other", explanation="No.", confidence=1)
     turns = [msgspec.structs.replace(one, spans=(false,)) for one in said(*GOOD)]
     assert write_report(SCENE, turns, "en") == reported(*GOOD)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a. " * 600 + "sorry breakfast manager",
+        "he go," * 150 + "!" * 900 + "x sorry breakfast manager",
+        "many informations " * 80 + "." * 400 + "x sorry breakfast manager",
+        "!" * 900 + '"' * 900 + "x sorry breakfast manager",
+    ],
+)
+def test_no_answer_is_looked_through_again_and_again(text: str) -> None:
+    """A worker does nothing else meanwhile."""
+    began = time.process_time()
+    assert reported(text).met == ("apologise", "offer", "promise")
+    assert time.process_time() - began < LONG
 
 
 def test_a_long_answer_is_quoted_in_part() -> None:

@@ -13,11 +13,11 @@ from domain.practice.coach.doubled import doubled
 from domain.practice.coach.explanations import explained_in
 from domain.practice.coach.findings import Found
 from domain.practice.coach.phrases import phrases
-from domain.practice.coach.sentences import sentence_at
+from domain.practice.coach.sentences import Sentences
 from domain.practice.coach.spans import LONGEST, Kind, Language, Span, checked, corrected
 from domain.practice.coach.uncountables import uncountables
 
-__all__ = ["LONGEST", "Kind", "Language", "Span", "checked", "coach", "corrected", "explained_in", "sentence_at"]
+__all__ = ["LONGEST", "Kind", "Language", "Sentences", "Span", "checked", "coach", "corrected", "explained_in"]
 
 # Two of these make a text in another language, where "a" is no article.
 _FOREIGN = re.compile(r"\b(?:que|de|los|las|el|una|por|para|con|les|des|est|une|und|ist|nicht|das|ich|che|di|il|pour|dans|avec|nao|um)\b")

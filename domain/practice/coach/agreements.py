@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 from domain.practice.coach.findings import Found
-from domain.practice.coach.sentences import BEHIND, CLAUSE, sentence_at
+from domain.practice.coach.sentences import BEHIND, CLAUSE, Sentences
 
 # Not "cost", "put", "let", "read" and the like, which are past tenses too; "need not" is a modal.
 _VERBS = (
@@ -42,8 +42,9 @@ _ASKED = re.compile(r"(?:what|how|why|where|when)\s+\Z", re.IGNORECASE)
 
 
 def agreements(text: str) -> Iterator[Found]:
+    sentences = Sentences(text)
     for match in _SUBJECT.finditer(text):
-        start, end = sentence_at(text, match.start("subject"))
+        start, end = sentences.around(match.start("subject"))
         before = text[start : match.start("subject")]
         # "How it work?" lacks an auxiliary, not an -s.
         asked = "?" in text[start:end] and _ASKED.search(before)

@@ -2,10 +2,12 @@
 """Where sentences and clauses begin and end, as patterns of which the rules are put together."""
 
 import re
+from bisect import bisect_right
+from collections.abc import Iterator
 
-# A name and its title, or a number, are no end of a sentence.
+# A name and its title, or a number, are no end of a sentence. No sign is looked at twice, else a row of them would cost seconds.
 _SENTENCE_END = re.compile(
-    r"[.!?]+(?<!\bMr\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\bMrs\.)(?!(?<=\bNo\.)\s*\d)[\"'”’)]*(?=\s|$)|\n+",
+    r"(?<![.!?])[.!?]++(?<!\bMr\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\bMrs\.)(?!(?<=\bNo\.)\s*\d)[\"'”’)]*+(?=\s|$)|\n+",
 )
 BEFORE, BEHIND = r"(?<![\w'’-])", r"(?![\w'’-])"
 # No more than a few signs are looked through, else a page of empty lines would cost minutes.
@@ -22,10 +24,21 @@ ALONE = (
 NUMBER = r"(?:\d+|two|three|four|five|six|seven|eight|nine|ten|twelve|twenty|thirty|fifty)"
 
 
-def sentence_at(text: str, place: int) -> tuple[int, int]:
-    """Where the sentence around this place starts and ends, without the spaces around it."""
-    start = max((end.end() for end in _SENTENCE_END.finditer(text, 0) if end.end() <= place), default=0)
-    found = _SENTENCE_END.search(text, max(place, start))
-    end = found.end() if found is not None else len(text)
-    sentence = text[start:end]
-    return start + len(sentence) - len(sentence.lstrip()), start + len(sentence.rstrip())
+class Sentences:
+    """Those of a text, found once: there may be as many as it has words, and each is asked for."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._ends = [end.end() for end in _SENTENCE_END.finditer(text)]
+
+    def __iter__(self) -> Iterator[str]:
+        for start, end in zip([0, *self._ends], [*self._ends, len(self._text)], strict=True):
+            yield self._text[start:end].strip()
+
+    def around(self, place: int) -> tuple[int, int]:
+        """Where the sentence at this place starts and ends, without the spaces around it."""
+        number = bisect_right(self._ends, place)
+        start = self._ends[number - 1] if number else 0
+        end = self._ends[number] if number < len(self._ends) else len(self._text)
+        sentence = self._text[start:end]
+        return start + len(sentence) - len(sentence.lstrip()), start + len(sentence.rstrip())

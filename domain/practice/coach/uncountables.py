@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from domain.practice.coach.articles import article_of
 from domain.practice.coach.findings import Found
-from domain.practice.coach.sentences import ALONE, BEFORE, BEHIND, NUMBER, sentence_at
+from domain.practice.coach.sentences import ALONE, BEFORE, BEHIND, NUMBER, Sentences
 
 _MASS = {
     "informations": "information",
@@ -43,11 +43,12 @@ _COUNTING = re.compile(rf"many|a few|few|several|these|those|an?|{NUMBER}|(?:how
 
 
 def uncountables(text: str) -> Iterator[Found]:
+    sentences = Sentences(text)
     for pattern in (_PLURAL, _SINGULAR):
         for match in pattern.finditer(text):
             noun = match["noun"].lower()
             many = " ".join((match["many"] or "").lower().split())
-            start, end = sentence_at(text, match.start())
+            start, end = sentences.around(match.start())
             legitimate = noun.startswith("advice") and _PAPERS.search(text[start:end])
             counted = _COUNTING.fullmatch(many) is not None or (many in ("some", "any", "more", "much") and noun != "advice")
             if not legitimate and (counted or (noun in _MASS and noun not in _VERBS_TOO)) and (noun in _MASS or many not in _KEPT):
