@@ -122,7 +122,7 @@ async def write_scenario(cmd: WriteScenario, work: Work, catalogue: Catalogue, v
 
 
 def _placed(written: Scenario, catalogue: Catalogue, *, slug: str, version: int) -> Scenario:
-    """With the slugs of the catalogue. Raises `Invalid` naming everything that is wrong."""
+    """With the slugs of the catalogue, and ids of ours. Raises `Invalid` naming everything that is wrong."""
     errors: list[FieldError] = []
     slugs: dict[str, str | None] = {}
     for place in PLACES:
@@ -133,7 +133,9 @@ def _placed(written: Scenario, catalogue: Catalogue, *, slug: str, version: int)
     errors += own_problems((written.cefr.lowest, written.cefr.highest), [one.id for one in written.success_criteria])
     if errors:
         raise Invalid(errors=tuple(errors))
-    return msgspec.structs.replace(written, slug=slug, version=version, script=None, **slugs)
+    # What was met is told in the clear, and a learner may have put anything into an id.
+    criteria = tuple(msgspec.structs.replace(one, id=f"c{number}") for number, one in enumerate(written.success_criteria, 1))
+    return msgspec.structs.replace(written, slug=slug, version=version, success_criteria=criteria, script=None, **slugs)
 
 
 async def _catalogue(scenarios: Sequence[Scenario], reads: Reads) -> Catalogue:

@@ -15,6 +15,7 @@ from tests.support import harness_of, rows, value
 
 SCENARIOS, REQUESTS, ONBOARDING = "/api/v2/scenarios", "/api/v2/scenario-requests", "/api/v2/onboarding"
 EXPORT, IMPORT = "/api/v2/admin/scenarios/export", "/api/v2/admin/scenarios/import"
+LOGGED = "SELECT convert_from(data, 'UTF8') AS text FROM conversation_log WHERE name <> 'practice.delta'"
 ALL = 60
 HOME = "hotels_hospitality"
 OWN: dict[str, Any] = {
@@ -31,6 +32,7 @@ OWN: dict[str, Any] = {
     "useful_phrases": ["I would like to talk about my salary."],
     "cultural_notes": [],
 }
+KEPT: dict[str, Any] = {**OWN, "success_criteria": [{**OWN["success_criteria"][0], "id": "c1"}]}
 
 
 @pytest.fixture
@@ -205,7 +207,7 @@ async def test_ones_own_is_read_as_it_was_written_and_written_anew_by_its_versio
     assert location == f"{SCENARIOS}/{own['id']}"
     read = await client.get(location)
     found = read.json()["data"]
-    assert {name: found[name] for name in OWN} == OWN
+    assert {name: found[name] for name in OWN} == KEPT
     assert (found["slug"], found["own"], found["version"], read.headers["ETag"]) == (None, True, 1, '"1"')
     changed = {**OWN, "title": "Asking again", "partner": None}
     stale = await client.put(location, json=changed, headers={"If-Match": '"4"'})
@@ -411,3 +413,30 @@ async def test_a_conversation_is_exported_with_the_scenario_that_it_began_with(c
     again = await client.post("/api/v2/conversations", json={"scenario": own["id"]})
     exported = [(await client.get(f"{one.headers['Location']}/export", params={"format": "markdown"})).text for one in (begun, again)]
     assert [("Quentin" in text, "Henrietta" in text) for text in exported] == [(True, False), (False, True)]
+
+
+async def test_how_a_learner_calls_their_own_criteria_is_told_to_nobody(catalogued: Door, client: httpx.AsyncClient) -> None:
+    """What was met is told in the clear: on streams, on the feed and to operators."""
+    own = await written(
+        client,
+        success_criteria=[
+            {"id": "mentions_quentins_divorce", "text": "Asks for more.", "any": ["raise", "more pay"]},
+            {"id": "my_raise_was_refused", "text": "Says when.", "any": ["in may", "in june"]},
+        ],
+    )
+    home = (await client.post("/api/v2/conversations", json={"scenario": own["id"]})).headers["Location"]
+    assert (await client.post(f"{home}/turns", json={"text": "I would like a raise of some kind, please."})).status_code == 202
+    await catalogued.house.turns().settled()
+    await harness_of(catalogued.house).settle()
+    assert (await client.post(f"{home}/end")).status_code == 200
+    await harness_of(catalogued.house).settle()
+    criteria = (await client.get(f"{SCENARIOS}/{own['id']}")).json()["data"]["success_criteria"]
+    assert [(one["id"], one["text"]) for one in criteria] == [("c1", "Asks for more."), ("c2", "Says when.")]
+    answer = await client.get(home)
+    found = answer.json()["data"]
+    assert (found["met"], found["report"]["met"], found["report"]["missed"]) == (["c1"], ["c1"], ["c2"])
+    told = [*await rows(catalogued.house, "SELECT data::text AS text FROM events"), *await rows(catalogued.house, LOGGED)]
+    redis: Any = await catalogued.house.streams.redis()
+    shown = [str([row["text"] for row in told]), answer.text, *[str(await redis.xrange(key)) async for key in redis.scan_iter("events.*")]]
+    assert "practice.turn_completed" in str(shown)
+    assert not any(word in text for text in shown for word in ("quentins", "refused"))

@@ -77,7 +77,7 @@ class CriterionShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             pattern=r"^[a-z0-9]+(?:_[a-z0-9]+)*$(?!\n)",
             max_length=100,
             examples=["offers"],
-            description="Lower-case words joined by underscores.",
+            description="Lower-case words joined by underscores. Your own are kept as `c1`, `c2` and so on, in their order.",
         ),
     ]
     text: Annotated[
