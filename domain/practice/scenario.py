@@ -136,14 +136,19 @@ def normal(text: str) -> str:
     return " ".join(re.findall(r"[a-z0-9]+(?:'[a-z]+)?", text.lower().replace("\u2019", "'")))
 
 
+def is_heard(phrase: str) -> bool:
+    """Whether there is anything in it to compare with what was said: signs and other scripts are passed over."""
+    return bool(normal(phrase))
+
+
 def says(text: str, phrases: tuple[str, ...]) -> bool:
     """Whether the text has any of the words or phrases, whole, in any case."""
     return saying(phrases)(text)
 
 
 def saying(phrases: tuple[str, ...]) -> Callable[[str], bool]:
-    """The same for many texts."""
-    wanted = [f" {normal(phrase)} " for phrase in phrases]
+    """The same for many texts. Nothing says a phrase that cannot be heard."""
+    wanted = [f" {normal(phrase)} " for phrase in phrases if is_heard(phrase)]
 
     def is_said(text: str) -> bool:
         said = f" {normal(text)} "
@@ -158,12 +163,18 @@ def problems_of(scenario: Scenario) -> Iterator[str]:
         yield "cefr: `lowest` is above `highest`"
     yield from (f"the line {line!r} occurs more than once" for line in _repeated(scenario.lines))
     yield from (f"success_criteria: the id {one!r} occurs more than once" for one in _repeated(one.id for one in scenario.success_criteria))
+    yield from (
+        f"{place}: {phrase!r} has no letter from a to z and no digit, and is never heard"
+        for place, phrase in _phrases(scenario)
+        if not is_heard(phrase)
+    )
     if scenario.script is None:
         yield "script: missing"
     else:
         yield from _problems_of_script(scenario.script, scenario.success_criteria)
 
 
+UNHEARD = "Send a word or phrase with letters from a to z, or digits: nothing else is listened for."
 LEAST_WORDS = 4
 """What has fewer words counts as hardly anything."""
 
@@ -185,6 +196,17 @@ def _problems_of_script(script: Script, criteria: tuple[Criterion, ...]) -> Iter
     for number, branch in enumerate(script.branches):
         if not any(says(text, branch.when) for text in _examples(script)):
             yield f"script.branches[{number}]: nothing that a learner is expected to say leads to it"
+
+
+def _phrases(scenario: Scenario) -> Iterator[tuple[str, str]]:
+    """All that is listened for, and where it stands."""
+    beats, branches = (scenario.script.beats, scenario.script.branches) if scenario.script is not None else ((), ())
+    lists = [
+        *((f"success_criteria[{number}].any", criterion.any) for number, criterion in enumerate(scenario.success_criteria)),
+        *((f"script.beats[{number}].expects", beat.expects) for number, beat in enumerate(beats)),
+        *((f"script.branches[{number}].when", branch.when) for number, branch in enumerate(branches)),
+    ]
+    return ((f"{place}[{number}]", phrase) for place, phrases in lists for number, phrase in enumerate(phrases))
 
 
 def _examples(script: Script) -> Iterator[str]:

@@ -8,7 +8,7 @@ import msgspec
 
 from domain.errors import FieldError
 from domain.practice.commands import ScenarioRow
-from domain.practice.scenario import LEVELS, Level, Scenario, problems_of
+from domain.practice.scenario import LEVELS, UNHEARD, Level, Scenario, is_heard, problems_of
 
 Place = Literal["industry", "situation", "partner"]
 PLACES: tuple[Place, ...] = get_args(Place)
@@ -42,13 +42,18 @@ def problems_with(scenarios: Sequence[Scenario], known: Known) -> Iterator[str]:
         yield from (f"scenario {scenario.slug}: {place}: the catalogue has no {slug!r}" for place, slug in strangers(scenario, known))
 
 
-def own_problems(cefr: tuple[Level, Level] | None, criteria: Sequence[str]) -> Iterator[FieldError]:
-    """What is wrong with one that a learner writes, beyond its shape: its lowest and highest level, and the ids of its criteria."""
+def own_problems(cefr: tuple[Level, Level] | None, criteria: Sequence[tuple[str, Sequence[str]]]) -> Iterator[FieldError]:
+    """What is wrong with one that a learner writes, beyond its shape: its lowest and highest level, and of each criterion the id and the
+    phrases.
+    """
     if cefr is not None and LEVELS.index(cefr[0]) > LEVELS.index(cefr[1]):
         yield FieldError("/cefr/lowest", "not_allowed", "Send a level that is not above the highest.")
-    for number, criterion in enumerate(criteria):
-        if criterion in criteria[:number]:
+    for number, (identity, phrases) in enumerate(criteria):
+        if identity in (one for one, _ in criteria[:number]):
             yield FieldError(f"/success_criteria/{number}/id", "duplicate", "Give each criterion an id of its own.")
+        for place, phrase in enumerate(phrases):
+            if not is_heard(phrase):
+                yield FieldError(f"/success_criteria/{number}/any/{place}", "not_allowed", UNHEARD)
 
 
 def row_problems(row: ScenarioRow, known: Known, *, version: int | None, first: bool) -> Iterator[FieldError]:

@@ -130,7 +130,7 @@ def _placed(written: Scenario, catalogue: Catalogue, *, slug: str, version: int)
         slugs[place] = None if ref is None else catalogue.known[place].get(ref)
         if ref is not None and slugs[place] is None:
             errors.append(FieldError(f"/{place}", "unknown", "Send the id or the slug of one that is in the catalogue."))
-    errors += own_problems((written.cefr.lowest, written.cefr.highest), [one.id for one in written.success_criteria])
+    errors += own_problems((written.cefr.lowest, written.cefr.highest), [(one.id, one.any) for one in written.success_criteria])
     if errors:
         raise Invalid(errors=tuple(errors))
     # What was met is told in the clear, and a learner may have put anything into an id.

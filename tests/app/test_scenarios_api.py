@@ -259,6 +259,11 @@ async def test_every_bad_field_is_named_at_once(client: httpx.AsyncClient) -> No
         "/opening": "missing",
     }
     strange = {"industry": "moon", "partner": "martians", "cefr": {"lowest": "C1", "highest": "B1"}}
+    unheard = [{"id": "thanks", "text": "Thanks them.", "any": ["thank you", "谢谢", "?!"]}]
+    for criteria in (unheard, [{**unheard[0], "any": ["thank you", "thanks"]}, {**unheard[0], "id": "again"}]):
+        refused = await client.post(SCENARIOS, json={**OWN, "success_criteria": criteria})
+        number = len(criteria) - 1
+        assert wrong_fields(refused) == {f"/success_criteria/{number}/any/{place}": "not_allowed" for place in (1, 2)}
     unknown = await client.post(SCENARIOS, json={**OWN, **strange})
     assert wrong_fields(unknown) == {"/industry": "unknown", "/partner": "unknown", "/cefr/lowest": "not_allowed"}
 
@@ -368,6 +373,7 @@ async def test_all_problems_are_named_by_their_rows_and_nothing_is_imported(cata
         {**first, "slug": "Bad Slug", "titel": "x", "cefr": {"lowest": "B9", "highest": "C1"}},
         {**second, "title": "Changed without a higher version"},
         {**first, "slug": "short", "script": {**first["script"], "beats": beats[:1]}, "situation": "moon_walks"},
+        {**first, "slug": "unheard", "success_criteria": [{**first["success_criteria"][0], "any": [*beats[0]["expects"], "谢谢"]}]},
         "no scenario",
     ]
     answer = await brought(operator, file)
@@ -380,7 +386,8 @@ async def test_all_problems_are_named_by_their_rows_and_nothing_is_imported(cata
         "/rows/3/version": "out_of_range",
         "/rows/4/situation": "unknown",
         "/rows/4/script/beats": "invalid",
-        "/rows/5": "type",
+        f"/rows/5/success_criteria/0/any/{len(beats[0]['expects'])}": "invalid",
+        "/rows/6": "type",
     }.items() <= found.items()
     assert not any(field.startswith("/rows/1") for field in found)
     assert await value(catalogued.house, "SELECT count(*) FROM scenarios") == ALL

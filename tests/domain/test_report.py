@@ -146,6 +146,14 @@ def test_answers_of_hardly_any_words_and_off_the_point_are_things_to_work_on_too
     ]
 
 
+def test_a_phrase_that_cannot_be_heard_is_met_by_nothing() -> None:
+    criterion = Criterion(id="thank", text="Thank her.", any=("谢谢", "..."))
+    scene = msgspec.structs.replace(SCENE, success_criteria=(criterion,))
+    assert [write_report(scene, said(text), "en").met for text in ("!!! ???", "谢谢", "Nothing, I fear")] == [()] * 3
+    either = msgspec.structs.replace(scene, success_criteria=(msgspec.structs.replace(criterion, any=("谢谢", "thank you")),))
+    assert write_report(either, said("Thank you, 谢谢!"), "en").met == ("thank",)
+
+
 def test_without_a_word_there_is_nothing_to_say() -> None:
     for report in (write_report(SCENE, [], "en"), reported("  ")):
         assert (report.goal_reached, report.score, report.met, report.went_well, report.to_work_on) == (False, 0, (), (), ())

@@ -83,7 +83,10 @@ class CriterionShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     text: Annotated[
         str, Shape(min_length=2, max_length=600, pattern=VISIBLE, examples=["Offers something in place of the room."], description=LINE)
     ]
-    any: Annotated[tuple[Phrase, ...], Shape(min_length=2, max_length=20, examples=[["upgrade", "drink in the bar"]])]
+    any: Annotated[
+        tuple[Phrase, ...],
+        Shape(min_length=2, max_length=20, examples=[["upgrade", "drink in the bar"]], description="With letters from a to z, or digits."),
+    ]
 
 
 class RangeShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -178,7 +181,7 @@ class ScenarioRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     def rules(values: Mapping[str, Any], now: datetime) -> list[FieldError]:  # noqa: ARG004 - nothing here depends on the time
         cefr: RangeShape | None = values.get("cefr")
         criteria: tuple[CriterionShape, ...] = values.get("success_criteria", ())
-        return list(own_problems(None if cefr is None else (cefr.lowest, cefr.highest), [one.id for one in criteria]))
+        return list(own_problems(None if cefr is None else (cefr.lowest, cefr.highest), [(one.id, one.any) for one in criteria]))
 
     def scenario(self) -> Scenario:
         """Whoever keeps it gives it a slug and a version."""
