@@ -93,8 +93,10 @@ class Conversation:
     def retry(self) -> tuple[e.RetryRequested]:
         """Also of the turn that ended the scene, which then goes on."""
         self._usable()
-        if not self.content.turns or self.content.ended == "learner":
+        if not self.content.turns:
             raise NothingToRetry
+        if self.content.ended == "learner":
+            raise SceneOver
         last = self.content.turns[-1]
         if not last.settled:
             raise TurnRunning

@@ -176,6 +176,8 @@ async def test_a_learner_may_end_the_scene_and_take_that_back(practising: Door) 
     await answered(practising.house)
     found = await read(practising, person, home)
     assert (found["ended"], found["report"]["goal_reached"], found["mistakes"]) == ("learner", False, 1)
+    over = await post(practising, person, f"{home}/retry")
+    assert (over.status_code, over.json()["code"]) == (409, "practice.scene_over")
     await post(practising, person, f"{home}/undo")
     assert (await read(practising, person, home))["ended"] is None
 

@@ -183,7 +183,7 @@ def test_a_scene_in_the_archive_stays_as_it_is(action: str) -> None:
         ("submit", running, TurnRunning),
         ("submit", lambda: queueing(3), QueueFull),
         ("retry", Told, NothingToRetry),
-        ("retry", ended, NothingToRetry),
+        ("retry", ended, SceneOver),
         ("retry", running, TurnRunning),
         ("stop", Told, NothingToStop),
         ("stop", ended, NothingToStop),

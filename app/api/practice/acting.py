@@ -69,7 +69,7 @@ async def submit_turn(
     operation_id="retry_turn",
     summary="Have the partner answer the last turn again",
     status_code=202,
-    responses=problems(NothingToRetry, TurnRunning, BudgetSpent, *ACTING),
+    responses=problems(NothingToRetry, SceneOver, TurnRunning, BudgetSpent, *ACTING),
     **PRACTICE,
 )
 async def retry_turn(
