@@ -25,6 +25,8 @@ Clock = Callable[[], datetime]
 MAX_BODY = 1024 * 1024
 MAX_DEPTH = 64
 STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+# Every escape, and by itself one that is half of a character: high and not followed by a low one, or low.
+ESCAPE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F]|(\\u[dD][89a-fA-F])|\\.", re.DOTALL)
 NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -56,6 +58,10 @@ def _errors(body: bytes, target: Any, now: Clock) -> tuple[FieldError, ...]:
     try:
         return body_errors(body, target, now())
     except msgspec.DecodeError as error:
+        halves = (found.start() for found in ESCAPE.finditer(body) if found[1])
+        if (half := next(halves, None)) is not None:
+            # The parser would speak of a body that was cut off.
+            raise MalformedJSON(f"A string of the body has half of a surrogate pair (byte {half}), which is no character.") from None
         raise MalformedJSON(f"The body is not well-formed JSON: {error}.") from None
 
 

@@ -272,6 +272,14 @@ def test_what_is_not_json_is_malformed(name: str) -> None:
         decode(MALFORMED[name], Person, clock)
 
 
+@pytest.mark.parametrize(
+    ("text", "at"), [("\\ud83d", 10), ("\\ud83d and on", 10), ("\\ud83d\\u0041", 10), ("\\\\\\ud83d\\ude00\\udc00", 24)]
+)
+def test_half_of_a_surrogate_pair_is_named(text: str, at: int) -> None:
+    with pytest.raises(MalformedJSON, match=rf"half of a surrogate pair \(byte {at}\)"):
+        decode(f'{{"name": "{text}"}}'.encode(), Person, clock)
+
+
 def test_brackets_inside_strings_are_not_depth() -> None:
     assert decode(json.dumps({"any": "[" * 1000 + '\\"' * 100}).encode(), dict[str, Any], clock)
 
