@@ -81,9 +81,9 @@ async def version_at(driver: Driver, conversation: UUID, instant: datetime) -> i
     raise UnknownVersion
 
 
-async def history(driver: Driver, conversation: UUID) -> list[Recorded]:
-    """Everything that happened to it, its parents' part first."""
-    return await _all(driver, conversation, None)
+async def history(driver: Driver, conversation: UUID, *, after: int = 0, upto: int | None = None) -> list[Recorded]:
+    """Everything that happened to it between these versions, its parents' part first."""
+    return await _all(driver, conversation, upto, after)
 
 
 async def _keep(driver: Driver, conversation: Conversation) -> None:
@@ -107,9 +107,9 @@ async def _segments(driver: Driver, conversation: UUID, upto: int | None) -> lis
     return segments
 
 
-async def _all(driver: Driver, conversation: UUID, upto: int | None) -> list[Recorded]:
+async def _all(driver: Driver, conversation: UUID, upto: int | None, after: int = 0) -> list[Recorded]:
     segments = await _segments(driver, conversation, upto)
-    return [one for segment in reversed(segments) for one in await _recorded(driver, segment.conversation, 0, segment.upto)]
+    return [one for segment in reversed(segments) for one in await _recorded(driver, segment.conversation, after, segment.upto)]
 
 
 async def _recorded(driver: Driver, conversation: UUID, after: int, upto: int) -> list[Recorded]:

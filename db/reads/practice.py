@@ -79,12 +79,12 @@ class PracticeReads:
                 raise UnknownVersion
             return await fold(driver, conversation, version)
 
-    async def history(self, conversation: UUID, account: AccountId) -> list[Recorded]:
-        """Everything that happened to it, that of its parents first. Raises `UnknownConversation`."""
+    async def history(self, conversation: UUID, account: AccountId, *, after: int = 0, limit: int | None = None) -> list[Recorded]:
+        """What happened to it after a version, that of its parents first. Raises `UnknownConversation`."""
         async with self._database.driver() as driver:
             if await driver.fetchval(_VERSION, conversation, account) is None:
                 raise UnknownConversation
-            return await history(driver, conversation)
+            return await history(driver, conversation, after=after, upto=None if limit is None else after + limit)
 
     async def conversations(
         self, account: AccountId, *, archived: bool | None, before: tuple[datetime, UUID] | None, limit: int

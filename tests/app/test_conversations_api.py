@@ -57,6 +57,22 @@ async def read(door: Door, person: Person, home: str, **query: str) -> dict[str,
     return answer.json()["data"]
 
 
+async def everything(door: Door, person: Person, path: str, limit: int) -> list[dict[str, Any]]:
+    """A list, page by page."""
+    found: list[dict[str, Any]] = []
+    query: dict[str, Any] = {"limit": limit}
+    while True:
+        answer = await door.client.get(path, params=query, headers=person.headers)
+        assert answer.status_code == 200, answer.text
+        page = answer.json()
+        found += page["data"]
+        if (cursor := page["meta"]["page"]["next_cursor"]) is None:
+            assert 0 < len(page["data"]) <= limit
+            return found
+        assert len(page["data"]) == limit
+        query["cursor"] = cursor
+
+
 async def post(door: Door, person: Person, path: str, body: object = None) -> httpx.Response:
     return await door.client.post(path, json=body, headers=person.headers)
 
@@ -105,7 +121,7 @@ async def test_a_conversation_is_read_as_it_was_at_any_version_or_time(practisin
     clock.move(minutes=5)
     await said(practising, person, home, "I would like to talk about the price, please.")
     last = await read(practising, person, home)
-    versions = (await practising.client.get(f"{home}/versions", headers=person.headers)).json()["data"]
+    versions = await everything(practising, person, f"{home}/versions", limit=3)
     assert [one["version"] for one in versions] == list(range(1, last["version"] + 1))
     assert [one["type"] for one in versions][:3] == ["practice.conversation_started", "practice.turn_accepted", "practice.attempt_started"]
     statuses = [[turn["status"] for turn in (await read(practising, person, home, at=str(one["version"])))["turns"]] for one in versions]
@@ -135,6 +151,8 @@ async def test_a_fork_goes_its_own_way(practising: Door) -> None:
     child = forked.headers["Location"]
     found = await read(practising, person, child)
     assert scene(found) == scene(middle)
+    told = await everything(practising, person, f"{child}/versions", limit=2)
+    assert ([one["version"] for one in told], told[-1]["type"]) == (list(range(1, middle["version"] + 2)), "practice.conversation_forked")
     assert (found["parent"], found["parent_version"], found["tokens_out"]) == (parent["id"], middle["version"], 0)
     await said(practising, person, child, "Something quite different, if I may say so.")
     assert await read(practising, person, home) == parent

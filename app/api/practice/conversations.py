@@ -56,6 +56,7 @@ from handlers.practice.conversations import scenario_of
 
 HOME = "/api/v2/conversations"
 LIST = "conversations"
+VERSIONS = "versions"
 VERSION_DIGITS = 9
 
 IsArchived = Annotated[bool | None, QueryParameter(name="archived", description="Only those in the archive, or only the others.")]
@@ -244,15 +245,25 @@ async def delete_conversation(
 @get(
     "/conversations/{conversation:uuid}/versions",
     operation_id="list_versions",
-    summary="Everything that happened in a conversation, each with the version that it led to",
+    summary="Everything that happened in a conversation, the first thing first, each with the version that it led to",
     responses=problems(UnknownConversation, Unavailable),
     **PRACTICE,
 )
 async def list_versions(
-    conversation: FromPath[UUID], actor: NamedDependency[Actor], reads: NamedDependency[Reads], meta: NamedDependency[Meta]
-) -> Answer[list[VersionItem]]:
-    recorded = await reads.practice.history(conversation, own(actor))
-    return Answer(data=[VersionItem.of(one) for one in recorded], meta=meta)
+    conversation: FromPath[UUID],
+    actor: NamedDependency[Actor],
+    reads: NamedDependency[Reads],
+    cursors: NamedDependency[Cursors],
+    meta: NamedDependency[Meta],
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: CursorText = None,
+) -> ListAnswer[VersionItem]:
+    kind = f"{VERSIONS} {conversation}"
+    after = 0 if cursor is None else cursors.read(kind, cursor, int)
+    recorded = await reads.practice.history(conversation, own(actor), after=after, limit=limit + 1)
+    shown = [VersionItem.of(one) for one in recorded[:limit]]
+    more = cursors.make(kind, shown[-1].version) if len(recorded) > limit else None
+    return ListAnswer(data=shown, meta=page_of(meta, limit, more))
 
 
 @get(
