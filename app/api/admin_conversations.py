@@ -128,6 +128,17 @@ async def inspect_conversation(
     responses=problems(Denied, UnknownConversation, Unavailable),
 )
 async def list_admin_versions(
-    conversation: FromPath[UUID], house: NamedDependency[House], actor: NamedDependency[Actor], meta: NamedDependency[Meta]
-) -> Answer[list[Happened]]:
-    return Answer(data=await Inspector(house, by=actor).versions(conversation), meta=meta)
+    conversation: FromPath[UUID],
+    house: NamedDependency[House],
+    actor: NamedDependency[Actor],
+    cursors: NamedDependency[Cursors],
+    meta: NamedDependency[Meta],
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: CursorText = None,
+) -> ListAnswer[Happened]:
+    kind = f"admin versions {conversation}"
+    after = 0 if cursor is None else cursors.read(kind, cursor, int)
+    found = await Inspector(house, by=actor).versions(conversation, after=after, limit=limit + 1)
+    page = found[:limit]
+    more = cursors.make(kind, page[-1].version) if len(found) > limit else None
+    return ListAnswer(data=page, meta=page_of(meta, limit, more))

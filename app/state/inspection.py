@@ -96,9 +96,9 @@ class Inspector:
         found = await self._reads.conversation(conversation, at=at)
         return await self._inspected(conversation, found, await self._key(conversation))
 
-    async def versions(self, conversation: UUID) -> list[Happened]:
-        """Raises `UnknownConversation`."""
-        return [Happened.of(one) for one in await self._reads.history(conversation)]
+    async def versions(self, conversation: UUID, *, after: int = 0, limit: int | None = None) -> list[Happened]:
+        """Those after one, by number. Raises `UnknownConversation`."""
+        return [Happened.of(one) for one in await self._reads.history(conversation, after=after, limit=limit)]
 
     async def difference(self, conversation: UUID, before: int, after: int) -> Difference:
         """Raises `UnknownConversation` and `UnknownVersion`."""

@@ -236,11 +236,11 @@ class ConversationAdminReads:
                 raise UnknownVersion(f"The conversation has the versions 1 to {last}: name one of them.")
             return await fold(driver, conversation, version)
 
-    async def history(self, conversation: UUID) -> list[Recorded]:
-        """Everything that happened to it, that of its parents first. Raises `UnknownConversation`."""
+    async def history(self, conversation: UUID, *, after: int = 0, limit: int | None = None) -> list[Recorded]:
+        """What happened to it after a version, that of its parents first. Raises `UnknownConversation`."""
         async with self._database.driver() as driver:
             try:
-                return await history(driver, conversation)
+                return await history(driver, conversation, after=after, upto=None if limit is None else after + limit)
             except UnknownConversation:
                 raise _unknown() from None
 

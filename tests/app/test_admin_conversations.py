@@ -130,6 +130,14 @@ async def test_an_earlier_state_and_everything_that_happened(practising: Door, h
     ]
     assert [one["version"] for one in versions] == list(range(1, len(versions) + 1))
     assert (versions[2]["attempt"], versions[2]["turn"], WORDS in str(versions)) == (1, versions[1]["turn"], False)
+    pages: list[Any] = []
+    cursor: dict[str, Any] = {}
+    while len(pages) < len(versions):
+        path = f"{ALL}/{id_of(home)}/versions"
+        page = (await practising.client.get(path, params={"limit": 1, **cursor}, headers=operator.headers)).json()
+        pages += page["data"]
+        cursor = {"cursor": page["meta"]["page"]["next_cursor"]}
+    assert (pages, cursor) == (versions, {"cursor": None})
     begun = await seen(practising, operator, f"/{id_of(home)}", at="1")
     assert (begun["conversation"]["version"], begun["conversation"]["turns"]) == (1, [])
     at_once = await seen(practising, operator, f"/{id_of(home)}", at=versions[-1]["at"])
