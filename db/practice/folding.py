@@ -72,10 +72,21 @@ async def fold_whole(driver: Driver, conversation: UUID, upto: int) -> Conversat
     return Conversation.folded(await _all(driver, conversation, upto))
 
 
+async def past(driver: Driver, conversation: UUID, version: int) -> Conversation:
+    """As it was. What it has of a parent's past is its own: it has its id, and its parent, from the first version."""
+    folded = await fold(driver, conversation, version)
+    if folded.state.id != conversation:
+        row = await driver.fetchrow("SELECT parent, parent_version FROM conversations WHERE id = $1", conversation)
+        if row is None:
+            raise UnknownConversation
+        folded.state.id, folded.state.parent, folded.state.parent_version = conversation, row["parent"], row["parent_version"]
+    return folded
+
+
 async def version_at(driver: Driver, conversation: UUID, instant: datetime) -> int:
     """The last version there was at that time. Raises `UnknownVersion` for a time before the first."""
-    for segment in await _segments(driver, conversation, None):
-        found = await driver.fetchval(_VERSION_AT, _stream(segment.conversation), segment.upto, instant)
+    for segment in await segments_of(driver, conversation, None):
+        found = await driver.fetchval(_VERSION_AT, stream_of(segment.conversation), segment.upto, instant)
         if found is not None:
             return found
     raise UnknownVersion
@@ -93,7 +104,7 @@ async def _keep(driver: Driver, conversation: Conversation) -> None:
     await driver.execute(_KEEP, conversation.state.id, version, hashlib.sha256(state).digest(), state, at)
 
 
-async def _segments(driver: Driver, conversation: UUID, upto: int | None) -> list[Segment]:
+async def segments_of(driver: Driver, conversation: UUID, upto: int | None) -> list[Segment]:
     """The youngest first."""
     segments: list[Segment] = []
     following: UUID | None = conversation
@@ -108,12 +119,12 @@ async def _segments(driver: Driver, conversation: UUID, upto: int | None) -> lis
 
 
 async def _all(driver: Driver, conversation: UUID, upto: int | None, after: int = 0) -> list[Recorded]:
-    segments = await _segments(driver, conversation, upto)
+    segments = await segments_of(driver, conversation, upto)
     return [one for segment in reversed(segments) for one in await _recorded(driver, segment.conversation, after, segment.upto)]
 
 
 async def _recorded(driver: Driver, conversation: UUID, after: int, upto: int) -> list[Recorded]:
-    return [_event(row) for row in await driver.fetch(_EVENTS, _stream(conversation), after, upto)]
+    return [_event(row) for row in await driver.fetch(_EVENTS, stream_of(conversation), after, upto)]
 
 
 def _event(row: Row) -> Recorded:
@@ -164,7 +175,7 @@ def _closed(value: object) -> object:
 _STATE = msgspec.json.Encoder(enc_hook=_closed)
 
 
-def _stream(conversation: UUID) -> str:
+def stream_of(conversation: UUID) -> str:
     return f"practice-{conversation}"
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from db.connection import Driver
-from db.practice.folding import SNAPSHOT_EVERY, encoded, fold, fold_whole
+from db.practice.folding import SNAPSHOT_EVERY, encoded, fold, fold_whole, past
 from db.practice.log import LogRow, fact, pieces_of
 from domain.practice.errors import UnknownConversation
 from domain.practice.events import ConversationEvent
@@ -48,7 +48,7 @@ class Conversations:
 
     async def at(self, conversation: UUID, version: int) -> Conversation:
         """As it was, of one that is held and has this version."""
-        return await fold(self._driver, conversation, version)
+        return await past(self._driver, conversation, version)
 
     async def add(self, conversation: Conversation, first: ConversationEvent, *, now: datetime) -> list[LogRow]:
         """A new one, with its first event; it is that already."""

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from db.connection import Database, Driver
-from db.practice.folding import fold, history, version_at
+from db.practice.folding import history, past, version_at
 from db.practice.log import DELTA, LogRow, row_of
 from domain.practice.errors import UnknownConversation, UnknownVersion
 from domain.practice.model import Conversation
@@ -234,7 +234,7 @@ class ConversationAdminReads:
             version = await version_at(driver, conversation, at) if isinstance(at, datetime) else last if at is None else at
             if not 1 <= version <= last:
                 raise UnknownVersion(f"The conversation has the versions 1 to {last}: name one of them.")
-            return await fold(driver, conversation, version)
+            return await past(driver, conversation, version)
 
     async def history(self, conversation: UUID, *, after: int = 0, limit: int | None = None) -> list[Recorded]:
         """What happened to it after a version, that of its parents first. Raises `UnknownConversation`."""

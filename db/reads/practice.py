@@ -8,9 +8,9 @@ from uuid import UUID
 import msgspec
 
 from db.connection import Database
-from db.practice.folding import fold, history, version_at
+from db.practice.folding import history, past, segments_of, stream_of, version_at
 from db.practice.log import LogRow, pieces_of, row_of
-from domain.practice.errors import UnknownConversation, UnknownVersion
+from domain.practice.errors import UnknownConversation, UnknownTurn, UnknownVersion
 from domain.practice.model import Conversation
 from domain.practice.state import Recorded
 from domain.types import AccountId
@@ -36,9 +36,10 @@ class ConversationHead(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of the ledger of calls."""
+    """A row of the ledger of calls, made in `conversation`, which may be a parent of that which is read."""
 
     id: UUID
+    conversation: UUID
     turn: UUID
     purpose: Literal["partner", "coach"]
     attempt: int
@@ -77,7 +78,7 @@ class PracticeReads:
             version = await version_at(driver, conversation, at) if isinstance(at, datetime) else last if at is None else at
             if not 1 <= version <= last:
                 raise UnknownVersion
-            return await fold(driver, conversation, version)
+            return await past(driver, conversation, version)
 
     async def history(self, conversation: UUID, account: AccountId, *, after: int = 0, limit: int | None = None) -> list[Recorded]:
         """What happened to it after a version, that of its parents first. Raises `UnknownConversation`."""
@@ -95,9 +96,13 @@ class PracticeReads:
         return [msgspec.convert(dict(row), ConversationHead) for row in rows]
 
     async def calls(self, conversation: UUID, turn: UUID) -> list[Call]:
-        """Every call for a turn, the partner's first."""
+        """Every call for a turn, the partner's first; of parents those whose outcome the conversation began with. Raises `UnknownTurn`."""
         async with self._database.driver() as driver:
-            rows = await driver.fetch(_CALLS, conversation, turn)
+            segments = await segments_of(driver, conversation, None)
+            streams, upto = [stream_of(one.conversation) for one in segments], [one.upto for one in segments]
+            if not await driver.fetchval(_IS_SAID, streams, upto, str(turn)):
+                raise UnknownTurn
+            rows = await driver.fetch(_CALLS, [one.conversation for one in segments], streams, upto, turn, str(turn), conversation)
         return [msgspec.convert(dict(row), Call) for row in rows]
 
     async def pieces(self, conversation: UUID, turn: UUID, attempt: int) -> list[bytes]:
@@ -135,9 +140,27 @@ WHERE account = $1 AND deleted_at IS NULL AND ($2::bool IS NULL OR archived = $2
 ORDER BY updated_at DESC, id DESC LIMIT $5
 """
 
+_IS_SAID = """
+SELECT EXISTS (
+    SELECT FROM unnest($1::text[], $2::int[]) AS s(stream, upto)
+    JOIN events e ON e.stream = s.stream AND e.version <= s.upto
+    WHERE e.name = 'practice.turn_accepted' AND e.data ->> 'turn' = $3
+)
+"""
+
+# What a parent's calls led to after the fork is not the fork's: that goes on with numbers of its own from where it began.
 _CALLS = """
-SELECT id, turn, purpose, attempt, model, outcome, error, tokens_in, tokens_out, begun_at, ended_at
-FROM model_calls WHERE conversation = $1 AND turn = $2 ORDER BY purpose = 'coach', attempt
+WITH segments AS (
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[]) AS s(conversation, stream, upto)
+), told AS (
+    SELECT s.conversation, max((e.data ->> 'attempt')::int) AS attempt, bool_or(e.name = 'practice.feedback_given') AS coached
+    FROM segments s JOIN events e ON e.stream = s.stream AND e.version <= s.upto
+    WHERE e.data ->> 'turn' = $5 GROUP BY s.conversation
+)
+SELECT c.id, c.conversation, c.turn, c.purpose, c.attempt, c.model, c.outcome, c.error, c.tokens_in, c.tokens_out, c.begun_at, c.ended_at
+FROM model_calls c JOIN segments s ON s.conversation = c.conversation LEFT JOIN told t ON t.conversation = c.conversation
+WHERE c.turn = $4 AND (c.conversation = $6 OR (c.purpose = 'partner' AND c.attempt <= t.attempt) OR (c.purpose = 'coach' AND t.coached))
+ORDER BY c.purpose = 'coach', c.attempt
 """
 
 _PLACE = """

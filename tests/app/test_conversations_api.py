@@ -162,6 +162,52 @@ async def test_a_fork_goes_its_own_way(practising: Door) -> None:
     assert len((await read(practising, person, child))["turns"]) == 2
 
 
+async def test_a_fork_shows_its_past_as_its_own(practising: Door) -> None:
+    person = await sign_up(practising.client)
+    home = await started(practising, person)
+    await said(practising, person, home, "I would like to talk about the price, please.")
+    begun = await read(practising, person, home, at="1")
+    fork = (await post(practising, person, f"{home}/forks", {"at_version": 3})).headers["Location"]
+    middle = await read(practising, person, fork)
+    youngest = (await post(practising, person, f"{fork}/forks", {"at_version": 1})).headers["Location"]
+    child = await read(practising, person, youngest)
+    assert (child["parent"], child["parent_version"], child["turns"]) == (middle["id"], 1, [])
+    assert (await practising.client.delete(home, headers=person.headers)).status_code == 204
+    own = {name: middle[name] for name in ("id", "parent", "parent_version")}
+    assert await read(practising, person, fork, at="1") == {**begun, **own}
+    assert await read(practising, person, youngest, at="1") == {**begun, **{name: child[name] for name in own}}
+
+
+async def test_a_fork_knows_the_calls_that_were_made_before_it(practising: Door) -> None:
+    person = await sign_up(practising.client)
+    home = await started(practising, person)
+    turn = await said(practising, person, home, "I would like to talk about the price, please.")
+    answer = (await read(practising, person, home))["turns"][0]["answer"]
+
+    async def attempts(place: str, of: str = turn) -> list[tuple[str, int, str, str]]:
+        found = await practising.client.get(f"{place}/turns/{of}/attempts", headers=person.headers)
+        assert found.status_code == 200, found.text
+        return [(one["purpose"], one["attempt"], one["outcome"], one["text"]) for one in found.json()["data"]]
+
+    first = ("partner", 1, "answered", answer)
+    forks = [(await post(practising, person, f"{home}/forks", {"at_version": version})).headers["Location"] for version in (1, 2, 4)]
+    forks.append((await post(practising, person, f"{forks[2]}/forks", {"at_version": 4})).headers["Location"])
+    assert (await post(practising, person, f"{home}/retry")).status_code == 202
+    await answered(practising.house)
+    later = await said(practising, person, home, "The price is too high for a flat of that age.")
+    assert len(await attempts(home)) == 2
+    for fork, known in zip(forks[1:], ([], [first], [first]), strict=True):
+        assert [one["id"] for one in (await read(practising, person, fork))["turns"]] == [turn]
+        assert await attempts(fork) == known
+        assert (await post(practising, person, f"{fork}/retry")).status_code == 202
+        await answered(practising.house)
+        again = (await read(practising, person, fork))["turns"][0]["answer"]
+        assert await attempts(fork) == [*known, ("partner", len(known) + 1, "answered", again)]
+    for fork, of in ((forks[0], turn), (forks[2], later)):
+        missing = await practising.client.get(f"{fork}/turns/{of}/attempts", headers=person.headers)
+        assert (missing.status_code, missing.json()["code"]) == (404, "practice.unknown_turn")
+
+
 async def test_the_scene_ends_with_the_partners_last_words_and_a_report(practising: Door) -> None:
     person = await sign_up(practising.client)
     home = await started(practising, person)

@@ -382,7 +382,7 @@ async def test_a_fork_goes_its_own_way(learner: Learner) -> None:
     assert await learner.sees(fork.conversation) == child
     assert [scene_of(await learner.sees(scene, at)) for at in range(1, len(parent) + 1)] == parent
     again = await learner.forks(fork.conversation, 2)
-    assert (again.parent, again.version) == (scene, 3)
+    assert (again.parent, again.version) == (fork.conversation, 3)
     await learner.undoes(again.conversation)
     assert (await learner.sees(again.conversation)).turns == ()
     with pytest.raises(UnknownVersion):

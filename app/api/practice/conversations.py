@@ -282,10 +282,8 @@ async def list_attempts(
 ) -> Answer[list[AttemptItem]]:
     await reads.practice.place(conversation, notebook.account)
     calls = await reads.practice.calls(conversation, turn)
-    if not calls:
-        raise UnknownTurn
     key = await notebook.key()
-    shown = [await reads.practice.pieces(conversation, turn, call.attempt) if call.purpose == "partner" else [] for call in calls]
+    shown = [await reads.practice.pieces(call.conversation, turn, call.attempt) if call.purpose == "partner" else [] for call in calls]
     texts = ["".join(key.open(Personal(piece)) for piece in pieces) for pieces in shown]
     return Answer(data=[AttemptItem.of(*pair) for pair in zip(calls, texts, strict=True)], meta=meta)
 
