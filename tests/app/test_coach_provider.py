@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -117,6 +118,23 @@ async def test_a_turn_is_coached_over_http_and_its_call_is_in_the_ledger(door: D
     assert (attempts[1]["model"], attempts[1]["tokens_in"], attempts[1]["tokens_out"]) == ("small", 412, 57)
     [cost] = await rows(door.house, "SELECT cost::float AS cost FROM model_calls WHERE purpose = 'coach'")
     assert cost["cost"] == pytest.approx((412 * 1.0 + 57 * 2.0) / 1_000_000)
+
+
+async def test_a_fork_has_the_coachs_calls_whose_feedback_it_has(door: Door, person: Person, told: Told) -> None:
+    told.coach = coached(BETTER)
+    home = await started(door, person)
+    turn = await said(door, person, home, TEXT)
+    last = (await read(door, person, home))["version"]
+    [mine] = await rows(door.house, "SELECT id FROM model_calls WHERE purpose = 'coach'")
+    for version, is_mine in ((last, True), (last - 1, False)):
+        forked = await door.client.post(f"{home}/forks", json={"at_version": version}, headers=person.headers)
+        fork = forked.headers["Location"]
+        await settled(door.house)
+        [shown] = (await read(door, person, fork))["turns"]
+        assert shown["feedback"]
+        calls = await door.house.reads.practice.calls(UUID(forked.json()["data"]["conversation"]), UUID(turn))
+        assert [call.purpose for call in calls] == ["partner", "coach"]
+        assert (calls[1].id == mine["id"]) == is_mine
 
 
 async def test_a_provider_that_does_not_count_is_estimated(door: Door, person: Person, server: Provider, told: Told) -> None:
