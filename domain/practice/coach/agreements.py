@@ -43,18 +43,29 @@ _ASKED = re.compile(r"(?:what|how|why|where|when)\s+\Z", re.IGNORECASE)
 
 def agreements(text: str) -> Iterator[Found]:
     sentences = Sentences(text)
+    judged: dict[int, tuple[bool, int]] = {}
     for match in _SUBJECT.finditer(text):
-        start, end = sentences.around(match.start("subject"))
-        before = text[start : match.start("subject")]
+        subject = match.start("subject")
+        start, end = sentences.around(subject)
+        if start not in judged:
+            judged[start] = _judged(text[start:end])
+        past, otherwise = judged[start]
+        before = text[start:subject]
         # "How it work?" lacks an auxiliary, not an -s.
         asked = "?" in text[start:end] and _ASKED.search(before)
-        if not asked and not _compared(match, before) and not _OTHERWISE.search(before) and not _PAST.search(text[start:end]):
+        if not past and subject - start < otherwise and not asked and not _compared(match, before):
             verb = match["verb"]
             yield Found(match.start("verb"), verb, _third_person(verb), "agreement", "third_person", 0.93)
     for match in _HAVING.finditer(text):
         right = _BE.get((match["subject"].lower(), match["verb"].lower()))
         if right is not None and not _compared(match, text[: match.start("here")]):
             yield Found(match.start("here"), match["here"], f"{match['subject']} {right}", "agreement", "agreement", 0.93)
+
+
+def _judged(sentence: str) -> tuple[bool, int]:
+    """Whether it is of the past, and from which place on a verb has its form for another reason."""
+    otherwise = _OTHERWISE.search(sentence)
+    return _PAST.search(sentence) is not None, len(sentence) + 1 if otherwise is None else otherwise.end()
 
 
 def _compared(match: re.Match[str], before: str) -> bool:
