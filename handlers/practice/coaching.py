@@ -229,7 +229,8 @@ async def compose_report(cmd: ComposeReport, work: Work, vault: Vault, clock: Cl
     key = await same_key_of(work, vault, cmd.account)
     if held.conversation.state.settings.feedback != "silent":
         for turn in held.conversation.content.turns:
-            held = await _give(work, held, turn, key, now)
+            if turn.mistakes is None:
+                held = await _give(work, held, turn, key, now)
     state = held.conversation.state
     kept = await work.scenarios.find(state.scenario, state.scenario_version)
     if kept is None:
