@@ -7,6 +7,18 @@ from db.connection import Driver
 from domain.types import AccountId
 
 
+def readable(row: str, owner: str = "account") -> str:
+    """In SQL, of a conversation or a scenario: its owner has the key that they began it with. What was begun before a key was made went
+    with the one before; and what belongs to somebody who has none is erased.
+    """
+    return f"EXISTS (SELECT FROM personal_keys k WHERE k.account = {row}.{owner} AND k.created_at <= {row}.created_at)"
+
+
+def begun(now: str, owner: str) -> str:
+    """In SQL, when something was begun that is `readable`: another machine may have made the key, whose clock is ahead."""
+    return f"greatest({now}, (SELECT k.created_at FROM personal_keys k WHERE k.account = {owner}))"
+
+
 class PersonalKeys:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver

@@ -9,6 +9,7 @@ import msgspec
 
 from db.connection import Driver
 from db.practice.folding import SNAPSHOT_EVERY, encoded, fold, fold_whole, past
+from db.practice.keys import begun, readable
 from db.practice.log import LogRow, fact, pieces_of
 from domain.practice.errors import UnknownConversation
 from domain.practice.events import ConversationEvent
@@ -20,13 +21,17 @@ Outcome = Literal["answered", "stopped", "failed", "orphaned"]
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """A conversation that nobody else changes until this transaction ends, and its head: see `db.practice.tables.conversations`."""
+    """A conversation that nobody else changes until this transaction ends, and its head: see `db.practice.tables.conversations`.
+
+    One that is `erased` is held by no learner, and nobody opens what was written in it: all that is left to do is to end what runs.
+    """
 
     conversation: Conversation
     n: int
     phase: str
     fence: int
     lease: datetime | None
+    erased: bool
 
 
 class Conversations:
@@ -36,7 +41,7 @@ class Conversations:
     async def hold(self, conversation: UUID, account: AccountId | None = None) -> Held:
         """For this transaction alone; with an account only that person's. Raises `UnknownConversation`."""
         row = await self._driver.fetchrow(_HOLD, conversation, account)
-        if row is None:
+        if row is None or (account is not None and row["erased"]):
             raise UnknownConversation
         return Held(
             conversation=await fold(self._driver, conversation, row["version"], snapshot_every=self._snapshot_every),
@@ -44,6 +49,7 @@ class Conversations:
             phase=row["phase"],
             fence=row["fence"],
             lease=row["lease"],
+            erased=row["erased"],
         )
 
     async def at(self, conversation: UUID, version: int) -> Conversation:
@@ -226,20 +232,20 @@ def _columns(rows: Sequence[LogRow]) -> tuple[list[Any], ...]:
     )
 
 
-_HOLD = """
-SELECT version, n, phase, fence, lease FROM conversations
+_HOLD = f"""
+SELECT version, n, phase, fence, lease, NOT {readable("c")} AS erased FROM conversations c
 WHERE id = $1 AND ($2::uuid IS NULL OR account = $2) AND deleted_at IS NULL FOR UPDATE
 """
 
-_SHARED = "SELECT account FROM conversations WHERE id = $1 AND support AND deleted_at IS NULL FOR SHARE"
+_SHARED = f"SELECT account FROM conversations c WHERE id = $1 AND support AND deleted_at IS NULL AND {readable('c')} FOR SHARE"
 
-_ADD = """
+_ADD = f"""
 WITH added AS (
     INSERT INTO conversations (
         id, account, scenario, parent, parent_version, version, phase, title, turns, ended, score, archived, support,
         n, created_at, updated_at
     )
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1, $14, $14)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1, {begun("$14", "$2")}, $14)
     RETURNING id
 )
 INSERT INTO conversation_log (conversation, n, at, name, version, turn, attempt, data)

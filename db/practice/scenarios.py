@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from db.connection import Driver, Row
+from db.practice.keys import begun, readable
 from domain.practice.choosing import Choice, Offered, Reason
 from domain.practice.report import Candidate
 from domain.practice.scenario import Scenario, scenario_id
@@ -63,7 +64,7 @@ class Scenarios:
 
     async def find_own(self, scenario: UUID, account: UUID) -> KeptScenario | None:
         """Locked until the end of the transaction."""
-        row = await self._driver.fetchrow(f"SELECT {KEPT} FROM scenarios WHERE id = $1 AND owner = $2 FOR UPDATE", scenario, account)
+        row = await self._driver.fetchrow(_OWN, scenario, account)
         return None if row is None else kept_scenario(row)
 
     async def keep_own(self, scenario: UUID, account: UUID, about: Scenario, *, sealed: bytes, now: datetime) -> None:
@@ -126,7 +127,11 @@ def _json(value: Scenario | Reason) -> str:
 
 KEPT = "id, slug, owner, version, available, body, sealed, created_at, updated_at"
 
-_NAMED = f"SELECT {KEPT} FROM scenarios WHERE id = $1 AND (owner = $2 OR (owner IS NULL AND available))"
+READABLE = readable("s", "owner")
+
+_NAMED = f"SELECT {KEPT} FROM scenarios s WHERE id = $1 AND ((owner = $2 AND {READABLE}) OR (owner IS NULL AND available))"
+
+_OWN = f"SELECT {KEPT} FROM scenarios s WHERE id = $1 AND owner = $2 AND {READABLE} FOR UPDATE"
 
 # One that a process of the build before has changed, which keeps no versions, is what it is now.
 VERSION = """
@@ -147,7 +152,7 @@ WITH before AS (
 
 _KEEP_OWN = f"""{_KEEP_BEFORE}
 INSERT INTO scenarios (id, owner, industry, situation, partner, version, available, sealed, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, true, $7, $8, $8)
+VALUES ($1, $2, $3, $4, $5, $6, true, $7, {begun("$8", "$2")}, $8)
 ON CONFLICT (id) DO UPDATE SET industry = excluded.industry, situation = excluded.situation, partner = excluded.partner,
     version = excluded.version, sealed = excluded.sealed, updated_at = excluded.updated_at
 """
@@ -173,9 +178,9 @@ ORDER BY s.slug
 
 _GIVE = "INSERT INTO learner_scenarios (account, scenario, position, request, reason, given_at) VALUES ($1, $2, $3, $4, $5, $6)"
 
-_CANDIDATES = """
+_CANDIDATES = f"""
 SELECT s.id, s.slug, s.industry, s.situation, s.partner, s.body->'cefr' AS cefr, EXISTS (
-    SELECT 1 FROM conversations c WHERE c.account = $1 AND c.scenario = s.id AND c.ended AND c.deleted_at IS NULL
+    SELECT 1 FROM conversations c WHERE c.account = $1 AND c.scenario = s.id AND c.ended AND c.deleted_at IS NULL AND {readable("c")}
 ) AS done
 FROM scenarios s WHERE s.owner IS NULL AND s.available ORDER BY s.slug
 """

@@ -9,6 +9,7 @@ import msgspec
 
 from db.connection import Database
 from db.practice.folding import history, past, segments_of, stream_of, version_at
+from db.practice.keys import readable
 from db.practice.log import LogRow, pieces_of, row_of
 from domain.practice.errors import UnknownConversation, UnknownTurn, UnknownVersion
 from domain.practice.model import Conversation
@@ -68,6 +69,14 @@ class PracticeReads:
         """None for somebody who has not written anything yet, or whose texts were erased."""
         async with self._database.driver() as driver:
             return await driver.fetchval("SELECT wrapped FROM personal_keys WHERE account = $1", account)
+
+    async def key_to(self, conversation: UUID, account: AccountId) -> bytes:
+        """Wrapped; the one that opens what was written in it, though it be deleted. Raises `UnknownConversation` once that is erased."""
+        async with self._database.driver() as driver:
+            wrapped = await driver.fetchval(_KEY_TO, conversation, account)
+        if wrapped is None:
+            raise UnknownConversation
+        return wrapped
 
     async def conversation(self, conversation: UUID, account: AccountId, *, at: int | datetime | None = None) -> Conversation:
         """Now, as of a version, or as it was at a time. Raises `UnknownConversation` and `UnknownVersion`."""
@@ -130,12 +139,20 @@ class PracticeReads:
 
 _HEADS = "SELECT id, n FROM conversations WHERE id = ANY($1::uuid[])"
 
-_VERSION = "SELECT version FROM conversations WHERE id = $1 AND account = $2 AND deleted_at IS NULL"
+# What is there for its learner: not what was deleted, nor what was erased.
+_THERE = f"c.deleted_at IS NULL AND {readable('c')}"
 
-_LIST = """
+_VERSION = f"SELECT version FROM conversations c WHERE id = $1 AND account = $2 AND {_THERE}"
+
+_KEY_TO = f"""
+SELECT k.wrapped FROM conversations c JOIN personal_keys k ON k.account = c.account
+WHERE c.id = $1 AND c.account = $2 AND {readable("c")}
+"""
+
+_LIST = f"""
 SELECT id, scenario, parent, parent_version, version, phase, title, turns, ended, score, archived, support, created_at, updated_at
-FROM conversations
-WHERE account = $1 AND deleted_at IS NULL AND ($2::bool IS NULL OR archived = $2)
+FROM conversations c
+WHERE account = $1 AND {_THERE} AND ($2::bool IS NULL OR archived = $2)
   AND ($3::timestamptz IS NULL OR (updated_at, id) < ($3, $4::uuid))
 ORDER BY updated_at DESC, id DESC LIMIT $5
 """
@@ -163,9 +180,9 @@ WHERE c.turn = $4 AND (c.conversation = $6 OR (c.purpose = 'partner' AND c.attem
 ORDER BY c.purpose = 'coach', c.attempt
 """
 
-_PLACE = """
+_PLACE = f"""
 SELECT g.generation, c.n, (SELECT min(l.n) FROM conversation_log l WHERE l.conversation = c.id) AS first
-FROM conversations c CROSS JOIN stream_generation g WHERE c.id = $1 AND c.account = $2 AND c.deleted_at IS NULL
+FROM conversations c CROSS JOIN stream_generation g WHERE c.id = $1 AND c.account = $2 AND {_THERE}
 """
 
 _LOG = """

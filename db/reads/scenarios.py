@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 
 from db.connection import Database
-from db.practice.scenarios import VERSION, KeptScenario, identity_of, kept_scenario
+from db.practice.scenarios import READABLE, VERSION, KeptScenario, identity_of, kept_scenario
 from domain.practice.choosing import Reason
 from domain.practice.errors import UnknownScenario
 from domain.practice.scenario import Scenario
@@ -96,7 +96,7 @@ _SHOWN = f"""
 SELECT s.id, s.slug, s.owner, s.version, s.body - 'script' AS body, s.sealed, g.position, g.reason, s.created_at, s.updated_at,
     coalesce(g.position, {_BEHIND_ALL}) AS rank, coalesce(s.slug, '~') COLLATE "C" AS name, s.available, s.industry, s.situation, s.partner
 FROM scenarios s LEFT JOIN learner_scenarios g ON g.scenario = s.id AND g.account = $1
-WHERE (s.owner IS NULL OR s.owner = $1)
+WHERE (s.owner IS NULL OR (s.owner = $1 AND {READABLE}))
 """
 
 _LISTED = f"""

@@ -43,6 +43,7 @@ log = structlog.get_logger("practice")
 MOST_ATTEMPTS = 20
 """After so many, whatever ends the workers of a turn is taken to be the turn itself."""
 BROKEN = "service.failed"
+ERASED = "practice.erased"
 LONGEST_PAUSE = 2.0
 """Seconds before the same model is asked again; the lease of the turn is longer."""
 WHOLE = 6
@@ -157,8 +158,8 @@ async def begin_attempt(cmd: BeginAttempt, work: Work, vault: Vault, limits: Pra
         return None
     conversation = held.conversation
     wrapped = await work.keys.find(conversation.state.account)
-    if wrapped is None:
-        await _failed(work, held, "practice.erased", limits, now)
+    if held.erased or wrapped is None:
+        await _failed(work, held, ERASED, limits, now)
         return None
     key = vault.opened(wrapped)
     if lost:
@@ -190,6 +191,9 @@ async def complete_attempt(cmd: CompleteAttempt, work: Work, vault: Vault, limit
     held = await _still_held(work, cmd.conversation, cmd.fence, now)
     if held is None:
         return False
+    if held.erased:
+        await _failed(work, held, ERASED, limits, now, tokens_out=cmd.tokens_out)
+        return True
     conversation, state = held.conversation, held.conversation.state
     key = await same_key_of(work, vault, state.account)
     turn = _running(conversation)

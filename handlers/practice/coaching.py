@@ -252,7 +252,7 @@ async def compose_report(cmd: ComposeReport, work: Work, vault: Vault, clock: Cl
 
 
 async def _found(work: Work, conversation: UUID, account: AccountId) -> Held | None:
-    """None for one that was deleted."""
+    """None for one that was deleted, or erased."""
     try:
         return await work.conversations.hold(conversation, account)
     except UnknownConversation:

@@ -44,7 +44,7 @@ async def key_of(work: Work, vault: Vault, account: AccountId, *, now: datetime)
 
 
 async def same_key_of(work: Work, vault: Vault, account: AccountId) -> PersonKey:
-    """Under which a conversation was begun. Raises `UnknownConversation` once that is erased: nobody reads or goes on with it then."""
+    """Under which a conversation was begun. Raises `UnknownConversation` once that is erased."""
     wrapped = await work.keys.find(account)
     if wrapped is None:
         raise UnknownConversation

@@ -190,3 +190,22 @@ async def test_while_redis_is_away_answers_go_on_and_are_read_from_the_database(
             await client.post(f"{home}/turns", json={"text": "Could we talk about the price first?"}, headers=person.headers)
             events = await until(live, "practice.turn_completed")
         assert text_of(events) == data(events[-1])["text"]
+
+
+@pytest.mark.parametrize("anew", [False, True], ids=["without a key", "with another key"])
+async def test_who_reads_while_it_is_erased_is_sent_away_and_finds_nothing(settings: Settings, house: House, *, anew: bool) -> None:
+    await house.bus.execute(EnsureSigningKey(), by=SYSTEM)
+    await house.bus.execute(SeedScenarios(), by=SYSTEM)
+    async with web(settings) as serving, serving.client() as client:
+        person = await sign_up(client)
+        home = await started(client, person)
+        turn = await client.post(f"{home}/turns", json={"text": "Could we talk about the price first?"}, headers=person.headers)
+        assert turn.status_code == 202
+        async with told(client, person, home) as live:
+            await value(house, "DELETE FROM personal_keys WHERE account = $1 RETURNING account", person.id)
+            if anew:
+                await started(client, person)
+            await house.turns().settled()
+            assert [one.event for one in await until(live, "stream.reconnect")] == ["stream.reconnect"]
+            assert await live.event() is None
+        assert (await client.get(f"{home}/events", headers=person.headers)).status_code == 404

@@ -154,7 +154,7 @@ class ConversationEndpoint:
 
     async def _opened(self) -> PersonKey:
         if self._key is None:
-            self._key = await self._streams.key(self._caller.account)
+            self._key = await self._streams.key(self._conversation, self._caller.account)
         return self._key
 
 

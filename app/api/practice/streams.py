@@ -65,11 +65,9 @@ class ConversationStreams:
             return Start(generation=place.generation, n=place.n, reset=True)
         return Start(generation=place.generation, n=had)
 
-    async def key(self, account: AccountId) -> PersonKey:
-        wrapped = await self._reads.practice.wrapped_key(account)
-        if wrapped is None:
-            raise UnknownConversation
-        return self._vault.opened(wrapped)
+    async def key(self, conversation: UUID, account: AccountId) -> PersonKey:
+        """Raises `UnknownConversation` once what was written in it is erased."""
+        return self._vault.opened(await self._reads.practice.key_to(conversation, account))
 
     def reader(self, conversation: UUID, listener: Any, start: Start) -> Reader:
         return Reader(self._reads, listener, conversation, start.n)
@@ -93,7 +91,11 @@ class ConversationStreams:
             while not subscription.ended and not self.sessions.closing and time.monotonic() < ends_at:
                 rows = await reader.rows()
                 if rows:
-                    key = key or await self.key(account)
+                    try:
+                        key = key or await self.key(conversation, account)
+                    except UnknownConversation:
+                        # Erased since this began: whoever comes again is told so.
+                        break
                     yield b"".join(frame(told(row, conversation, start.generation, key)) for row in rows)
                     ping_at = time.monotonic() + PING
                     continue
