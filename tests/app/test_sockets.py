@@ -419,3 +419,21 @@ async def test_the_personal_feed_tells_over_a_socket_what_it_tells_over_events(c
         assert (await device.until("accounts.profile_changed"))[-1] == changed
         await device.ask("resume", last_event_id="999999")
         assert (await device.until("stream.reset"))[-1]["data"] == {"read": ME, "position": changed["id"]}
+
+
+@pytest.mark.parametrize("anew", [False, True], ids=["without a key", "with another key"])
+async def test_over_a_socket_too_what_was_erased_is_unknown(
+    client: httpx.AsyncClient, server: Served, source: House, *, anew: bool
+) -> None:
+    ada = await sign_up(client)
+    conversation = await started(client, ada)
+    async with opened(server, socket_of(conversation), ada) as device:
+        assert (await device.ask("draft", text="Could we"))["type"] == "ack"
+        await rows(source, "DELETE FROM personal_keys WHERE account = $1 RETURNING account", ada.id)
+        if anew:
+            await started(client, ada)
+        for name, asked in (("turn", {"text": SAID}), ("draft", {"text": "Could we"}), ("undo", {}), ("resume", {"last_event_id": "0"})):
+            answer = await device.ask(name, **asked)
+            assert (answer["type"], answer["data"]["code"]) == ("error", "practice.unknown_conversation"), name
+    async with opened(server, socket_of(conversation), ada) as device:
+        assert await device.closed() == (4004, "practice.unknown_conversation")
