@@ -30,7 +30,7 @@ from handlers.ports import PersonKey
 
 log = structlog.get_logger("conversations")
 
-QUEUE = 1000
+QUEUE = 200
 PAGE = 500
 DOWN_POLL = 1.0
 # In the middle of an answer a stream that is told of nothing looks by itself so often: a piece whose announcement was lost is followed by
