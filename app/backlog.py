@@ -45,7 +45,7 @@ class Backlog(Generic[T]):
         self._waiting.clear()
         return taken
 
-    async def news(self, timeout: float) -> None:  # noqa: ASYNC109 - a ping is due when nothing came
+    async def news(self, timeout: float) -> None:  # noqa: ASYNC109 - no time limit: it returns normally when a ping is due
         """Returns when there is something to do, or the time is over."""
         try:
             # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the news.

@@ -39,7 +39,7 @@ class PatientQueue(RedisQueue):
 
     _away = False
 
-    async def dequeue(self, timeout: float = 0.0, poll_interval: float = 0.0) -> Job | None:  # noqa: ASYNC109 - as of SAQ
+    async def dequeue(self, timeout: float = 0.0, poll_interval: float = 0.0) -> Job | None:  # noqa: ASYNC109 - the signature is SAQ's, which the override must have
         try:
             job = await super().dequeue(timeout, poll_interval)
         except AWAY as error:

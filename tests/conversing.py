@@ -6,8 +6,12 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 from uuid import UUID
 
-from app.bootstrap import House
+import pytest
+
+from app.bootstrap import House, Ports, open_house
 from app.ports.scripted_model import ScriptedModel
+from app.settings import Settings
+from app.state.verification import Verification
 from bus.harness import Harness
 from bus.message import ANONYMOUS, Actor, Command
 from db.connection import Row
@@ -32,9 +36,10 @@ from domain.practice.views import ConversationView, viewed
 from domain.types import AccountId
 from handlers.ports import Ended, PersonKey, Piece
 from tests.bus.support import until
+from tests.conftest import Seed
 from tests.factories import Registrations
 from tests.scenes import SCENARIO
-from tests.support import harness_of, rows, value
+from tests.support import HandClock, harness_of, rows, value
 
 R = TypeVar("R")
 # Every beat of the script, answered to the point; the last takes leave.
@@ -175,3 +180,25 @@ WHERE b.reserved IS DISTINCT FROM coalesce(c.open, 0) OR b.spent IS DISTINCT FRO
 async def unsettled(house: House) -> list[Row]:
     """Budgets that do not say what the ledger of calls says: reserved for those that are open, spent by those that have ended."""
     return await rows(house, LEDGER)
+
+
+@pytest.fixture
+def model() -> HaltingModel:
+    return HaltingModel()
+
+
+@pytest.fixture
+async def house(settings: Settings, clock: HandClock, model: HaltingModel, seed: Seed) -> AsyncGenerator[House]:
+    async with open_house(settings, Ports(clock=clock, language_model=model)) as house:
+        await seed(house)
+        yield house
+
+
+@pytest.fixture
+async def learner(house: House, model: HaltingModel) -> AsyncGenerator[Learner]:
+    """Whatever becomes of them, the ledger of calls, the budgets and the events agree afterwards."""
+    learner = await signed_up(house, model)
+    yield learner
+    assert await unsettled(house) == []
+    verification = Verification(house.reads.conversations_admin, kept=house.limits.kept, now=house.clock())
+    assert (await verification.everything()).findings == []

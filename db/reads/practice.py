@@ -10,7 +10,7 @@ import msgspec
 from db.connection import Database
 from db.practice.folding import history, past, segments_of, stream_of, version_at
 from db.practice.keys import readable
-from db.practice.log import LogRow, pieces_of, row_of
+from db.practice.log import DELTA, LogRow, row_of
 from domain.practice.errors import UnknownConversation, UnknownTurn, UnknownVersion
 from domain.practice.model import Conversation
 from domain.practice.state import Recorded
@@ -114,10 +114,21 @@ class PracticeReads:
             rows = await driver.fetch(_CALLS, [one.conversation for one in segments], streams, upto, turn, str(turn), conversation)
         return [msgspec.convert(dict(row), Call) for row in rows]
 
-    async def pieces(self, conversation: UUID, turn: UUID, attempt: int) -> list[bytes]:
-        """What was shown of an attempt, sealed, in order; nothing once its days are over."""
+    async def shown(self, calls: Sequence[Call]) -> dict[UUID, list[bytes]]:
+        """By the id of each call what was shown of it, sealed, in order: nothing of the coach's, nor once its days are over."""
+        found: dict[UUID, list[bytes]] = {call.id: [] for call in calls}
+        partners = [call for call in calls if call.purpose == "partner"]
         async with self._database.driver() as driver:
-            return await pieces_of(driver, conversation, turn, attempt)
+            rows = await driver.fetch(
+                _SHOWN,
+                [call.id for call in partners],
+                [call.conversation for call in partners],
+                [call.turn for call in partners],
+                [call.attempt for call in partners],
+            )
+        for row in rows:
+            found[row["id"]].append(row["data"])
+        return found
 
     async def place(self, conversation: UUID, account: AccountId) -> Place:
         """Raises `UnknownConversation`."""
@@ -178,6 +189,12 @@ SELECT c.id, c.conversation, c.turn, c.purpose, c.attempt, c.model, c.outcome, c
 FROM model_calls c JOIN segments s ON s.conversation = c.conversation LEFT JOIN told t ON t.conversation = c.conversation
 WHERE c.turn = $4 AND (c.conversation = $6 OR (c.purpose = 'partner' AND c.attempt <= t.attempt) OR (c.purpose = 'coach' AND t.coached))
 ORDER BY c.purpose = 'coach', c.attempt
+"""
+
+_SHOWN = f"""
+SELECT c.id, l.data FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::int[]) AS c(id, conversation, turn, attempt)
+JOIN conversation_log l ON l.conversation = c.conversation AND l.turn = c.turn AND l.attempt = c.attempt AND l.name = '{DELTA}'
+ORDER BY l.n
 """
 
 _PLACE = f"""

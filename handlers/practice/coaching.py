@@ -112,7 +112,7 @@ async def _ask(cmd: CoachTurn | WriteReport, turn: UUID, steps: Steps, model: La
     except ValueError:
         feedback = _failed(feedback, ProviderRefused.code)
     except Exception:
-        # Another call would end the same way, and be paid for.
+        # Not raised: another call would end the same way, and be paid for. It is logged, and the row of the call says that it failed.
         log.exception("coaching_broken", conversation=str(cmd.conversation), attempt=begun.attempt, model=model.model)
         feedback = _failed(feedback, BROKEN)
     if feedback.error is not None:

@@ -487,7 +487,7 @@ async def test_a_quiet_stream_is_pinged_until_its_life_is_over(source: House, *,
 class Away(Streams):
     """Those of a Redis that is away."""
 
-    async def ends(self, areas: Sequence[str]) -> dict[str, int]:  # noqa: ARG002 - nobody answers
+    async def ends(self, areas: Sequence[str]) -> dict[str, int]:  # noqa: ARG002 - an override, which answers for no area
         raise StreamsDown
 
 

@@ -17,7 +17,7 @@ from app.settings import Settings
 from app.stream_log import StreamWriter
 from bus.message import ANONYMOUS, SYSTEM, Actor, Command, Personal, Unavailable
 from db.connection import Database
-from db.practice.log import Appended, Batch, LogAppender
+from db.practice.log import Appended, Batch, LogAppender, pieces_of
 from db.seeds import load_scenarios
 from db.session import unit
 from domain.practice.commands import (
@@ -104,7 +104,9 @@ class Talk:
         wrapped = await self.house.reads.practice.wrapped_key(self.account)
         assert wrapped is not None
         key = self.house.vault.opened(wrapped)
-        return "".join(key.open(Personal(piece)) for piece in await self.house.reads.practice.pieces(self.conversation, turn, attempt))
+        async with self.house.database.driver() as driver:
+            pieces = await pieces_of(driver, self.conversation, turn, attempt)
+        return "".join(key.open(Personal(piece)) for piece in pieces)
 
     async def told(self) -> list[str]:
         found = await rows(self.house, "SELECT name FROM conversation_log WHERE conversation = $1 ORDER BY n", self.conversation)
@@ -320,8 +322,10 @@ class Losing(LogAppender):
         super().__init__(database)
         self.behind, self.before = behind, before
         self.late: list[tuple[Sequence[Batch], datetime]] = []
+        self.tried = asyncio.Event()
 
     async def append(self, batches: Sequence[Batch], *, now: datetime) -> Appended:
+        self.tried.set()
         if self.before:
             self.before -= 1
             self.late.append((batches, now))
@@ -348,8 +352,9 @@ async def test_no_piece_is_written_twice_or_left_out_whatever_became_of_a_statem
     words = [f"{number} " for number in range(10)]
     async with writer.running(), writer.writing(talk.conversation, turn, begun.attempt, begun.fence, key) as pen:
         for word in words:
+            losing.tried.clear()
             await pen.write(word)
-            await asyncio.sleep(0.03)
+            await losing.tried.wait()
         await pen.written()
     assert not losing.behind
     assert len(losing.late) == before

@@ -1,24 +1,22 @@
 """The coach that asks a language model: what it believes, what a call leaves behind, and what is said when there is none."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from typing import Any
 from uuid import UUID
 
 import msgspec
 import pytest
 
-from app.bootstrap import House, Ports, open_house
-from app.settings import Settings
-from app.state.verification import Verification
+from app.bootstrap import House
 from bus.message import Unavailable
 from domain.practice.coach import Span, coach
 from domain.practice.commands import CoachTurn, DeleteConversation, KeepStreams, WriteReport
 from handlers.ports import Completion, ContentRefused, Prompt, ProviderRefused
 from tests.bus.support import until
-from tests.conftest import Seed
-from tests.conversing import GOOD, HaltingModel, Learner, signed_up, unsettled
+from tests.conversing import GOOD, HaltingModel, Learner, house, learner
 from tests.support import HandClock, rows, value
+
+__all__ = ["house", "learner"]
 
 TEXT = "She go to the office, and I want a post very good in our company at the office."
 BY_RULE = ("go", "goes")
@@ -64,23 +62,6 @@ class CoachingModel(HaltingModel):
 @pytest.fixture
 def model() -> CoachingModel:
     return CoachingModel()
-
-
-@pytest.fixture
-async def house(settings: Settings, clock: HandClock, model: CoachingModel, seed: Seed) -> AsyncGenerator[House]:
-    async with open_house(settings, Ports(clock=clock, language_model=model)) as house:
-        await seed(house)
-        yield house
-
-
-@pytest.fixture
-async def learner(house: House, model: CoachingModel) -> AsyncGenerator[Learner]:
-    """Whatever they do, the ledger of calls, the budgets and the events agree afterwards."""
-    learner = await signed_up(house, model)
-    yield learner
-    assert await unsettled(house) == []
-    verification = Verification(house.reads.conversations_admin, kept=house.limits.kept, now=house.clock())
-    assert (await verification.everything()).findings == []
 
 
 async def ledger(house: House) -> list[tuple[Any, ...]]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from random import Random
@@ -17,7 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from app.bootstrap import House, Ports, open_house
+from app.bootstrap import House
 from app.settings import Settings
 from bus.message import Command, Unavailable
 from db.connection import Row
@@ -37,9 +37,10 @@ from domain.practice.commands import (
 from domain.practice.model import Conversation
 from domain.practice.state import State
 from domain.practice.views import viewed
-from tests.conftest import Seed
-from tests.conversing import ASTRAY, GOOD, TERSE, HaltingModel, Learner, scene_of, signed_up, unsettled
+from tests.conversing import ASTRAY, GOOD, TERSE, HaltingModel, Learner, house, model, scene_of, signed_up, unsettled
 from tests.support import HandClock, rows
+
+__all__ = ["house", "model"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -436,18 +437,6 @@ class ConversationMachine(RuleBasedStateMachine):
 def settings(settings: Settings) -> Settings:
     """Snapshots often, and so few tokens that some are spent in the end."""
     return msgspec.structs.replace(settings, snapshot_every=5, tokens_per_conversation=60_000, turn_lease=5.0)
-
-
-@pytest.fixture
-def model() -> HaltingModel:
-    return HaltingModel()
-
-
-@pytest.fixture
-async def house(settings: Settings, clock: HandClock, model: HaltingModel, seed: Seed) -> AsyncGenerator[House]:
-    async with open_house(settings, Ports(clock=clock, language_model=model)) as house:
-        await seed(house)
-        yield house
 
 
 async def test_a_conversation_is_always_the_fold_of_what_happened(house: House, model: HaltingModel, clock: HandClock) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.bootstrap import House, Ports, open_house
+from app.bootstrap import House
 from app.settings import Settings
 from bus.message import Actor, Unavailable
+from db.practice.log import pieces_of
 from db.session import unit
 from domain.errors import Denied, Invalid, Stale
 from domain.practice.commands import (
@@ -30,21 +31,10 @@ from domain.practice.errors import (
 from domain.types import AccountId
 from handlers.ports import ContentRefused
 from tests.bus.support import until
-from tests.conftest import Seed
-from tests.conversing import ASTRAY, GOOD, TERSE, HaltingModel, Learner, scene_of, signed_up, unsettled
+from tests.conversing import ASTRAY, GOOD, TERSE, HaltingModel, Learner, house, model, scene_of, signed_up, unsettled
 from tests.support import HandClock, rows, value
 
-
-@pytest.fixture
-def model() -> HaltingModel:
-    return HaltingModel()
-
-
-@pytest.fixture
-async def house(settings: Settings, clock: HandClock, model: HaltingModel, seed: Seed) -> AsyncGenerator[House]:
-    async with open_house(settings, Ports(clock=clock, language_model=model)) as house:
-        await seed(house)
-        yield house
+__all__ = ["house", "model"]
 
 
 @pytest.fixture
@@ -200,7 +190,8 @@ async def test_the_turn_of_a_worker_that_is_gone_is_taken_over_once_its_lease_is
     [turn] = (await learner.sees(scene)).turns
     assert (turn.status, turn.attempt) == ("answered", 2)
     assert await learner.calls(scene) == [(1, "orphaned"), (2, "answered")]
-    assert len(await house.reads.practice.pieces(scene, accepted.turn, 1)) == 3
+    async with house.database.driver() as driver:
+        assert len(await pieces_of(driver, scene, accepted.turn, 1)) == 3
     reasons = "SELECT data->>'reason' FROM events WHERE name = 'practice.attempt_restarted'"
     assert await value(house, reasons) == "worker_lost"
 

@@ -1,42 +1,18 @@
 """Workers, of a conversation whose learner's texts were erased meanwhile; and keys that clocks do not agree about."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 
 import pytest
 from structlog.testing import capture_logs
 
-from app.bootstrap import House, Ports, open_house
-from app.settings import Settings
-from app.state.verification import Verification
+from app.bootstrap import House
 from db.session import unit
 from domain.practice.commands import CoachTurn, SummariseConversation, WriteReport
-from tests.conftest import Seed
-from tests.conversing import GOOD, HaltingModel, Learner, signed_up, unsettled
+from tests.conversing import GOOD, HaltingModel, Learner, house, learner, model
 from tests.scenes import SCENARIO
 from tests.support import HandClock, rows, value
 
-
-@pytest.fixture
-def model() -> HaltingModel:
-    return HaltingModel()
-
-
-@pytest.fixture
-async def house(settings: Settings, clock: HandClock, model: HaltingModel, seed: Seed) -> AsyncGenerator[House]:
-    async with open_house(settings, Ports(clock=clock, language_model=model)) as house:
-        await seed(house)
-        yield house
-
-
-@pytest.fixture
-async def learner(house: House, model: HaltingModel) -> AsyncGenerator[Learner]:
-    """Whatever becomes of them, the ledger of calls, the budgets and the events agree afterwards."""
-    learner = await signed_up(house, model)
-    yield learner
-    assert await unsettled(house) == []
-    verification = Verification(house.reads.conversations_admin, kept=house.limits.kept, now=house.clock())
-    assert (await verification.everything()).findings == []
+__all__ = ["house", "learner", "model"]
 
 
 @pytest.fixture(params=[False, True], ids=["without a key", "with another key"])

@@ -30,12 +30,10 @@ from app.bootstrap import House
 from app.conversation_export import EXPORTS, ExportFormat
 from app.openapi import problems
 from app.ports.drafts import RedisDrafts
-from app.sealing import SealBrokenError
 from bus.dispatch import Bus
 from bus.message import Actor, FieldError, Personal, Trace
 from bus.pipeline import InProgress, Mismatch, Once
 from db.reads import Reads
-from db.reads.practice import ConversationHead
 from domain.errors import Invalid, Stale, Unavailable
 from domain.practice.commands import (
     ChangeConversation,
@@ -94,25 +92,12 @@ class Notebook:
 
     async def view(self, conversation: UUID, at: int | datetime | None) -> ConversationView:
         found = await self._reads.practice.conversation(conversation, self.account, at=at)
-        try:
-            return viewed(found, (await self.key()).open)
-        except SealBrokenError:
-            # Said before the learner's texts were erased, and they have another key by now.
-            raise UnknownConversation from None
+        return viewed(found, (await self.key()).open)
 
     async def scenario(self, view: ConversationView) -> Scenario | None:
         """As it was when the conversation began."""
         found = await self._reads.scenarios.find(view.scenario, view.scenario_version)
         return None if found is None else scenario_of(found, await self.key())
-
-    async def title(self, head: ConversationHead) -> str | None:
-        """None also where it was erased."""
-        if head.title is None:
-            return None
-        try:
-            return (await self.key()).open(Personal(head.title))
-        except (SealBrokenError, UnknownConversation):
-            return None
 
 
 async def provide_notebook(house: NamedDependency[House], actor: NamedDependency[Actor]) -> Notebook:
@@ -164,7 +149,7 @@ async def list_conversations(
     before = None if after is None else (after.updated_at, after.id)
     found = await reads.practice.conversations(notebook.account, archived=archived, before=before, limit=limit + 1)
     shown = found[:limit]
-    titles = [await notebook.title(one) for one in shown]
+    titles = [None if one.title is None else (await notebook.key()).open(Personal(one.title)) for one in shown]
     more = cursors.make(LIST, Before(shown[-1].updated_at, shown[-1].id)) if len(found) > limit else None
     return ListAnswer(data=[ConversationItem.of(*pair) for pair in zip(shown, titles, strict=True)], meta=page_of(meta, limit, more))
 
@@ -283,8 +268,8 @@ async def list_attempts(
     await reads.practice.place(conversation, notebook.account)
     calls = await reads.practice.calls(conversation, turn)
     key = await notebook.key()
-    shown = [await reads.practice.pieces(call.conversation, turn, call.attempt) if call.purpose == "partner" else [] for call in calls]
-    texts = ["".join(key.open(Personal(piece)) for piece in pieces) for pieces in shown]
+    shown = await reads.practice.shown(calls)
+    texts = ["".join(key.open(Personal(piece)) for piece in shown[call.id]) for call in calls]
     return Answer(data=[AttemptItem.of(*pair) for pair in zip(calls, texts, strict=True)], meta=meta)
 
 

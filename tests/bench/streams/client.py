@@ -85,6 +85,7 @@ class Client:
             writer.close()
 
     async def _ours(self, place: Place, wait: float) -> None:
+        """The load has a schedule, which waits for nobody: this one begins after `wait` seconds."""
         home, token = f"/api/v2/conversations/{place.conversation}", place.token
         await asyncio.sleep(wait)
         reader, writer = await asyncio.open_connection("127.0.0.1", self._orders.port)
